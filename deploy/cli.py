@@ -1,0 +1,219 @@
+"""The command line: `interpdisc`.
+
+It alone chooses where a run takes place. Exit codes: 0 done; 1 it failed; 2 something that was given cannot be right;
+3 `verify` found faults; 130 interrupted.
+"""
+
+import json
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from interpdisc_core.errors import InterpdiscError, PlanError, StoreError
+
+FAILED, MISUSED, UNSOUND, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="interpdisc",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Finds the images that are new with respect to everything seen so far, and shows why.",
+    epilog="Exit codes: 0 done · 1 failed · 2 something given cannot be right · 3 `verify` found faults · 130 interrupted. "
+    "The same command again goes on where an interrupted one stopped.",
+)
+told = Console(stderr=True)
+
+Archive = Annotated[str, typer.Argument(help="Folder or s3:// prefix of an archive.", show_default=False)]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
+]
+
+
+@app.command()
+def discover(
+    source: Annotated[list[str] | None, typer.Argument(
+        help="Folders, globs, CSV lists or s3:// prefixes of images. Default: $INTERPDISC_DATA.", show_default=False)] = None,
+    labels: Annotated[str, typer.Option(
+        help="CSV with a class for each image, to score the discovery; or `folder`: an image's class is its folder's name.")] = "",
+    background: Annotated[list[str] | None, typer.Option(
+        help="Images that count as already known; may be given more than once.")] = None,
+    archive: Annotated[str, typer.Option(
+        help="Folder or s3:// prefix that keeps what is computed.")] = "interpdisc-archive",
+    out: Annotated[str, typer.Option(help="Folder for the report and tables, beside the copy in the archive.")] = "",
+    plan: Annotated[Path | None, typer.Option(help="JSON file that says what to compute (see deploy/plans).")] = None,
+    picks: Annotated[int | None, typer.Option("-n", "--picks", help="How many images to pick.  [default: 50]")] = None,
+    rank: Annotated[int | None, typer.Option("-k", "--rank", help="Rank of DEMUD's model.  [default: 50]")] = None,
+    explain: Annotated[int | None, typer.Option(
+        help="How many of the first picks to render (slow on a CPU).  [default: 12]")] = None,
+    scheduler: Annotated[str, typer.Option(
+        help="Address of a running Dask scheduler. Default: a cluster on this machine, for this run.", show_default=False)] = "",
+    workers: Annotated[int, typer.Option(help="Worker processes of the local cluster; 0: one a core.")] = 0,
+    block: Annotated[int, typer.Option(help="Most images a task extracts.", min=1)] = 1024,
+    keep_ui: Annotated[bool, typer.Option("--keep-ui", help="Leave the Prefect UI running at the end.")] = False,
+    as_json: AsJson = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log.")] = False,
+) -> None:  # fmt: skip
+    """Find the most novel images of SOURCE and write a report that shows why.
+
+    Example: `interpdisc discover photos/ --labels photos.csv -n 100 --out report/`
+    """
+    sources = list(source or []) or list(filter(None, [os.environ.get("INTERPDISC_DATA", "")]))
+    with _sentences():
+        if not sources:
+            raise PlanError("no SOURCE: name a folder of images, or set INTERPDISC_DATA.")
+        _run(
+            sources, list(background or []), labels, archive, out, _plan(plan, picks, rank, explain),
+            scheduler, workers, block, keep_ui, as_json, verbose,
+        )  # fmt: skip
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the tiles, the archive and the report.")] = Path("demo-out"),
+    picks: Annotated[int, typer.Option("-n", "--picks", help="How many images to pick.")] = 60,
+    explain: Annotated[int, typer.Option(help="How many of the first picks to render.")] = 4,
+    keep_ui: Annotated[bool, typer.Option("--keep-ui", help="Leave the Prefect UI running at the end.")] = False,
+    as_json: AsJson = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log.")] = False,
+) -> None:
+    """Run the whole job on several hundred tiles of photos that ship in installed packages."""
+    from deploy.demo import make_tiles
+
+    with _sentences():
+        tiles, labels = make_tiles(out)
+        _run(
+            [str(tiles)], [], str(labels), str(out / "archive"), str(out / "report"),
+            _plan(None, picks, None, explain), "", 0, 1024, keep_ui, as_json, verbose,
+        )  # fmt: skip
+
+
+@app.command()
+def verify(archive: Archive, as_json: AsJson = False) -> None:
+    """Prove that an archive is whole: every input accounted for, no block missing, every hash holds."""
+    from dataclasses import asdict
+
+    from interpdisc_core.verification import verify as check
+
+    with _sentences():
+        found = check(archive)
+    if as_json:
+        print(json.dumps(asdict(found) | {"sound": found.sound}))
+    else:
+        ledger = " + ".join(f"{count} {status}" for status, count in found.counts.items() if count)
+        print(f"{found.inputs} inputs seen = {ledger or 'none'}")
+        for store in found.features:
+            print(
+                f"features {store.name} ({store.kind}): {store.ready} ready = {store.extracted} extracted + {store.to_do} to do; "
+                f"{store.blocks} blocks, every hash read"
+            )
+        for fault in found.faults:
+            print(f"FAULT  {fault!s}")
+        print("sound" if found.sound else f"{len(found.faults)} faults")
+    raise typer.Exit(0 if found.sound else UNSOUND)
+
+
+@app.command()
+def show(
+    archive: Annotated[
+        str, typer.Argument(help="An archive, or a run of one: its folder, ARCHIVE/runs/RUN.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what an archive holds, or what a run found."""
+    from deploy.showing import show as shown
+
+    with _sentences():
+        shown(archive, as_json)
+
+
+def _plan(path: Path | None, picks: int | None, rank: int | None, explain: int | None) -> Any:
+    """The plan of the file, or the default one, with the command line's own settings put in."""
+    from dataclasses import replace
+
+    from interpdisc_core import plan as plans
+    from interpdisc_core.selectors import Demud
+
+    plan = plans.read(str(path)) if path else plans.Plan()
+    if rank is not None:
+        if not isinstance(plan.selector, Demud):
+            raise PlanError(f"-k is DEMUD's, but the plan's selector is {plan.selector.kind}.")
+        plan = replace(plan, selector=replace(plan.selector, rank=rank))
+    chosen: dict[str, Any] = {"picks": picks, "explain": explain}
+    return replace(plan, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _run(
+    sources: list[str], background: list[str], labels: str, archive: str, out: str, plan: Any,
+    scheduler: str, workers: int, block: int, keep_ui: bool, as_json: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Run the flow with a server, workers and progress bars, and tell what came of it."""
+    from deploy.running import Request, run
+    from interpdisc_core.runs import Inputs
+
+    inputs = Inputs(
+        sources=tuple(_absolute(s) for s in sources),
+        background=tuple(_absolute(b) for b in background),
+        labels=labels if labels in ("", "folder") else _absolute(labels),
+    )
+    result = run(
+        Request(
+            inputs=inputs, archive=_absolute(archive), out=_absolute(out) if out else "", plan=plan, scheduler=scheduler,
+            workers=workers, block=block, keep_ui=keep_ui, verbose=verbose, token=uuid.uuid4().hex[:12],
+        ),
+        told,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(result))
+        return
+    _tell(result)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in result["counts"].items() if count)
+    print(f"{sum(result['counts'].values())} inputs: {counts}")
+    print(
+        f"{len(result['picks'])} picks of {result['candidates']} images"
+        + (", then nothing new any more" if result["exhausted"] else "")
+    )
+    for pick in result["picks"][:5]:
+        print(
+            f"  {pick['rank']:>3}. {pick['id']!a:.60}  score {pick['score']:.4g}"
+            + (f"  ({pick['label']})" if pick["label"] else "")
+        )
+    if result["nauc"]:
+        nauc, classes = result["nauc"], result["classes"]
+        print(
+            f"nAUC (t = {nauc['t']}): {nauc['exact']:.2f} (random {nauc['random']:.2f}); "
+            f"{len(classes['found'])} of {classes['total']} classes found"
+        )
+    print(f"report: {result['report']}")
+
+
+def _absolute(address: str) -> str:
+    return address if "://" in address else os.path.abspath(address)
+
+
+class _sentences:
+    """Ends the program with one clear sentence where something went wrong that has one."""
+
+    def __enter__(self) -> None:
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            told.print("\ninterrupted; the same command goes on where this one stopped.")
+            raise typer.Exit(INTERRUPTED)
+        if isinstance(error, InterpdiscError):
+            told.print(f"interpdisc: {error}", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(MISUSED if isinstance(error, PlanError | StoreError) else FAILED)
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="interpdisc")

@@ -1,0 +1,28 @@
+"""Runs a command for as long as its parent lives: `python -m deploy.leash COMMAND…`.
+
+The parent holds our standard input. When that closes, for whatever reason and be it kill −9, the command is stopped;
+unless the parent wrote `keep` first.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+
+def main() -> None:
+    """Start the command, wait for the parent's word or end, and act on it."""
+    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    print(process.pid, flush=True)
+    said = sys.stdin.read()
+    if said.strip() == "keep" or process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

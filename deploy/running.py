@@ -1,0 +1,123 @@
+"""One run of the discover flow: its server, its workers, its progress."""
+
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from deploy.server import prefect_server
+from interpdisc_core.errors import InterpdiscError, PlanError
+from interpdisc_core.plan import Plan
+from interpdisc_core.progress import Watch
+from interpdisc_core.runs import Inputs
+from interpdisc_core.storage import Place
+
+
+class RunFailed(InterpdiscError):
+    """A run that ended with an error that is nobody's input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to run, where, and with what. scheduler: empty for a local cluster. workers: 0 for one a core."""
+
+    inputs: Inputs
+    archive: str
+    out: str
+    plan: Plan
+    scheduler: str
+    workers: int
+    block: int
+    keep_ui: bool
+    verbose: bool
+    token: str
+
+
+def run(request: Request, told: Console) -> dict[str, Any]:
+    """Run the flow to its end and return its result. The terminal `told` gets addresses and progress.
+
+    Raises InterpdiscError with a sentence, and KeyboardInterrupt.
+    """
+    if request.scheduler and not _on_loopback(request.scheduler) and not os.environ.get("PREFECT_API_URL"):
+        raise PlanError(
+            f"workers of {request.scheduler} cannot reach a Prefect server on this machine's loopback: "
+            "set PREFECT_API_URL to a server that they reach."
+        )
+    quiet = {} if request.verbose else {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+    os.environ |= {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_CLI_PROMPT": "false"} | quiet
+    with ExitStack() as stack:
+        stack.enter_context(_locked(request.archive))
+        told.print("starting Prefect's server and the workers …", style="dim")
+        server = stack.enter_context(prefect_server(keep=request.keep_ui))
+        told.print(f"Prefect UI: {server.ui}", highlight=False)
+        return _flow(request, told)
+
+
+def _flow(request: Request, told: Console) -> dict[str, Any]:
+    # Prefect reads its settings when it is imported, so that must wait for the server's address.
+    from prefect import tags
+
+    from deploy import runners
+    from deploy.progress import Bars
+    from flows.discover import discover
+
+    workers = request.workers or runners.cores()
+    runner: Any = runners.by_address(request.scheduler) if request.scheduler else runners.local(workers)
+    if request.scheduler:
+        workers = runners.workers_of(request.scheduler)
+    name = os.path.basename(request.inputs.sources[0].rstrip("/")) or "images"
+    with (
+        Bars(Watch(request.archive, request.token), told),
+        tags("discover", request.plan.representation.kind, request.plan.selector.kind),
+    ):
+        try:
+            address = discover.with_options(task_runner=runner)(
+                request.inputs, request.archive, request.plan, request.out, request.block, workers, name, request.token
+            )
+        except InterpdiscError:
+            raise
+        except Exception as error:
+            if request.verbose:
+                raise
+            kind = type(error).__name__
+            raise RunFailed(
+                f"the run failed ({kind}: {error}); `--verbose` shows where. The same command goes on."
+            ) from error
+    place, _, file = address.rpartition("/")
+    result: dict[str, Any] = json.loads(Place.of(place).read(file))
+    return result
+
+
+def _on_loopback(address: str) -> bool:
+    host = urlsplit(address if "://" in address else f"tcp://{address}").hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+class _locked:
+    """One run at a time writes a local archive; the system lets go of the lock when a process dies, however."""
+
+    def __init__(self, archive: str) -> None:
+        self.archive = archive
+        self.file: Any = None
+
+    def __enter__(self) -> None:
+        if Place.of(self.archive).remote:
+            return
+        import fcntl
+
+        os.makedirs(self.archive, exist_ok=True)
+        self.file = open(os.path.join(self.archive, ".lock"), "w")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PlanError(
+                f"{self.archive}: another run is writing this archive; wait for it, or name another."
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        if self.file:
+            self.file.close()

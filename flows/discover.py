@@ -1,0 +1,53 @@
+"""Discover: ingest → extract → select → explain → publish."""
+
+from prefect import flow
+
+from flows.artifacts import gather, show
+from interpdisc_core.explanation import spread
+from interpdisc_core.ingest import ranges
+from interpdisc_core.plan import Plan
+from interpdisc_core.progress import Stopwatch, Watch
+from interpdisc_core.runs import Inputs
+from tasks import explain as explaining
+from tasks import extract as extraction
+from tasks import ingest, publish, select
+
+
+@flow(name="discover", flow_run_name="discover {name}", validate_parameters=True)
+def discover(
+    inputs: Inputs, archive: str, plan: Plan | None = None, out: str = "", block: int = 1024, workers: int = 1,
+    name: str = "images", watch: str = "",
+) -> str:  # fmt: skip
+    """Find the images that are new with respect to everything seen before, and explain each.
+
+    inputs: what to look at. archive: a folder or s3:// prefix that keeps what is computed; the same call again goes
+    on from there. plan: what to compute. out: a folder for the report beside the archive's own copy. block: images a
+    task. workers: how many the work is spread over. Returns the address of the run's result.json.
+    """
+    plan = plan or Plan()
+    marks, clock = Watch(archive, watch), Stopwatch()
+
+    listing = ingest.enlist(archive, inputs)
+    marks.begin("ingest", listing.unchecked, "images")
+    parts = ranges(listing.unchecked, block, workers)
+    gather("ingest", [ingest.check.submit(archive, listing.name, rows, listing.turn, marks) for rows in parts])
+    settled = ingest.settle(archive, listing.name, plan, inputs, block, workers)
+    clock.lap("ingest")
+
+    marks.begin("extract", settled.images, "images")
+    blocks = [extraction.extract.submit(archive, plan, part, settled.turn, marks) for part in settled.blocks]
+    gather("extract", blocks)
+    clock.lap("extract")
+
+    marks.begin("select", plan.picks, "picks")
+    selected = select.select(archive, settled.run, marks)
+    clock.lap("select")
+
+    groups, cost = spread(plan, selected.picks, workers)
+    marks.begin("explain", cost, "steps")
+    gather("explain", [explaining.explain.submit(archive, settled.run, ranks, marks) for ranks in groups])
+    clock.lap("explain")
+
+    published = publish.publish(archive, settled.run, out, clock.laps)
+    show(published)
+    return published.address

@@ -1,0 +1,98 @@
+"""How soon a selection shows what there is: discovery curves and the area under them.
+
+nAUC_t = 100 · Σ_{i=1..t} c(i) / Σ_{i=1..t} min(i, n), where c(i) is the number of distinct classes among the first i
+picks and n the number of classes in the collection. Higher is better; 100 is the oracle, a new class at every pick
+until there are no more. t is always stated with it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+Labels = Sequence[str | None]
+Curve = npt.NDArray[np.float64]
+
+
+def discovery_curve(picked: Labels) -> npt.NDArray[np.int64]:
+    """c (t,): distinct classes among the first i picks, i = 1…t. A pick without a label discovers nothing."""
+    seen: set[str] = set()
+    counts = []
+    for label in picked:
+        seen |= {label} if label else set()
+        counts.append(len(seen))
+    return np.array(counts, dtype=np.int64)
+
+
+def oracle_curve(classes: int, t: int) -> npt.NDArray[np.int64]:
+    """min(i, n) for i = 1…t: no selection can do better."""
+    return np.minimum(np.arange(1, t + 1), classes)
+
+
+def expected_random_curve(labels: Labels, t: int) -> Curve:
+    """E c(i) for a random order without replacement, i = 1…t: Σ_c [1 − C(N − N_c, i) / C(N, i)]. Exact."""
+    sizes = np.array(list(Counter(label for label in labels if label).values()), dtype=np.float64)[:, None]
+    total, i = len(labels), np.arange(1, t + 1, dtype=np.float64)[None]
+    left = total - sizes - i
+    missed = (
+        gammaln(total - sizes + 1)
+        - gammaln(np.maximum(left, 0) + 1)
+        - gammaln(total + 1)
+        + gammaln(np.maximum(total - i, 0) + 1)
+    )
+    curve: Curve = (1.0 - np.where(left < 0, 0.0, np.exp(missed))).sum(axis=0)
+    return curve
+
+
+def nauc(curve: npt.ArrayLike, classes: int, t: int) -> float:
+    """nAUC_t of a discovery curve; one shorter than t counts as it is (the missing picks find nothing)."""
+    reached = np.asarray(curve, dtype=np.float64)[:t]
+    return float(100.0 * reached.sum() / oracle_curve(classes, t).sum()) if classes and t else 0.0
+
+
+def nauc_whi2018(curve: npt.ArrayLike, classes: int, t: int) -> float | None:
+    """nAUC as the script behind the 2018 paper's tables computes it: the last term of the curve is left out.
+
+    A perfect run scores 100 · (1 − n / (n(n+1)/2 + n(t − n))), not 100. None where t < n: the script's oracle is
+    not defined there.
+    """
+    if not classes or t < classes:
+        return None
+    reached = np.asarray(curve, dtype=np.float64)[: t - 1]
+    return float(100.0 * reached.sum() / (classes * (classes + 1) / 2 + classes * (t - classes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A selection's discovery on a labelled collection. curve, oracle, random: (t,); firsts: class -> its first pick, from 1."""
+
+    t: int
+    classes: int
+    curve: npt.NDArray[np.int64]
+    oracle: npt.NDArray[np.int64]
+    random: Curve
+    exact: float
+    whi2018: float | None
+    exact_random: float
+    firsts: dict[str, int]
+    missed: list[str]
+
+
+def discovery(labels: Labels, picked: Sequence[int], t: int) -> Discovery:
+    """Evaluate the picked rows of a collection with one label (or None) a row. t: at most the number of rows."""
+    t = min(t, len(labels))
+    names = [labels[row] for row in picked[:t]]
+    every = sorted({label for label in labels if label})
+    curve, random = discovery_curve(names), expected_random_curve(labels, t)
+    firsts: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if name:
+            firsts.setdefault(name, number)
+    return Discovery(
+        t, len(every), curve, oracle_curve(len(every), t), random,
+        nauc(curve, len(every), t), nauc_whi2018(curve, len(every), t), nauc(random, len(every), t),
+        firsts, [name for name in every if name not in firsts],
+    )  # fmt: skip

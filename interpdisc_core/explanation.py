@@ -1,0 +1,155 @@
+"""The explanation step: for a pick, where its novelty lies, and pictures of what was expected and what is new."""
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from interpdisc_core import digest
+from interpdisc_core.errors import PlanError, Unreadable
+from interpdisc_core.extraction import prepared
+from interpdisc_core.images import Pixels
+from interpdisc_core.plan import Plan
+from interpdisc_core.progress import Watch
+from interpdisc_core.runs import Explanation, Pick, Run
+from interpdisc_core.selectors.choice import Floats
+from interpdisc_core.storage import Place
+
+log = logging.getLogger(__name__)
+
+PANELS = ("control", "expected", "new")
+CARDS = 50
+"""Picks that the report shows at large, and that are explained for it."""
+_TOGETHER = 6
+"""Picks that are rendered in one task, as one batch."""
+_RENDERING = 40
+"""How many where-maps the rendering of one pick is worth in time, for the progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What `explain` did: ranks [first, last], how many of them were rendered."""
+
+    ranks: tuple[int, int]
+    rendered: int
+
+
+def explain(url: str, run_id: str, ranks: tuple[int, int], watch: Watch) -> Explained:
+    """Explain the picks of ranks first to last; those that are explained already are left alone.
+
+    The where-map is made for all of them, the renderings for the first `plan.explain` of the run, in one batch.
+    """
+    run = Run(Place.of(url), run_id)
+    plan = run.plan
+    meter = watch.meter("explain", f"{ranks[0]:04d}")
+    todo = [pick for pick in run.picks()[ranks[0] - 1 : ranks[1]] if run.explanation(pick.rank) is None]
+    render = [pick for pick in todo if pick.rank <= plan.explain]
+    worth = len(render) * _RENDERING
+    done = _cost(plan, ranks) - worth - len(todo)
+    pictures = _render(run, plan, render, lambda share: meter.at(done + share * worth)) if render else {}
+    meter.at(done + worth)
+    for pick in todo:
+        run.write_explanation(pick.rank, _explain(run, plan, pick, pictures.get(pick.rank, {})))
+        meter.add(1)
+    meter.close()
+    return Explained(ranks, len(render))
+
+
+def spread(plan: Plan, picks: int, workers: int) -> tuple[list[tuple[int, int]], int]:
+    """How explaining `picks` picks is parted: ranks [first, last] a task; and the units of work in all.
+
+    Every picked image that the report shows as a card is explained. Renderings are slow, so they are parted evenly
+    over the workers, few enough in a task that a kill loses little.
+    """
+    shown = min(max(plan.explain, CARDS), picks)
+    rendered = min(plan.explain, picks)
+    each = max(1, min(_TOGETHER, -(-rendered // max(workers, 1))))
+    parts = [(first, min(first + each - 1, rendered)) for first in range(1, rendered + 1, each)]
+    if shown > rendered:
+        parts.append((rendered + 1, shown))
+    return parts, sum(_cost(plan, part) for part in parts)
+
+
+def _cost(plan: Plan, ranks: tuple[int, int]) -> int:
+    rendered = max(0, min(ranks[1], plan.explain) - ranks[0] + 1)
+    return ranks[1] - ranks[0] + 1 + rendered * _RENDERING
+
+
+def _explain(run: Run, plan: Plan, pick: Pick, pictures: dict[str, Pixels]) -> Explanation:
+    x, expected, mean = run.vectors(pick.rank)
+    try:
+        image = prepared(plan, pick.uri, pick.sha256)
+    except Unreadable as error:
+        return Explanation(None, pictures, {}, str(error))
+    residual = x - expected
+    where = None
+    if not np.isnan(expected).any() and residual.any():
+        where = plan.representation.where(image, residual, mean, pick.length)
+    return Explanation(where, pictures, _numbers(plan, x, expected, pictures))
+
+
+def _render(run: Run, plan: Plan, picks: list[Pick], report: Callable[[float], None]) -> dict[int, dict[str, Pixels]]:
+    """Pictures of x, x̂ and the new of each pick; from the archive's cache where they were made before."""
+    wanted: dict[tuple[int, str], Floats] = {}
+    for pick in picks:
+        x, expected, _ = run.vectors(pick.rank)
+        wanted[pick.rank, "control"] = x
+        if not np.isnan(expected).any():
+            residual = x - expected
+            wanted[pick.rank, "expected"] = expected
+            if residual.any():
+                # The authors' step: the residual's mean over the features is moved to the image's own.
+                wanted[pick.rank, "new"] = residual - residual.mean() + x.mean()
+    cache = run.archive / f"cache/{plan.features}-{plan.normalise}-{digest.of_settings(plan.inverter)}"
+    made: dict[tuple[int, str], Pixels] = {}
+    missing = []
+    for name, vector in wanted.items():
+        try:
+            made[name] = np.asarray(Image.open(io.BytesIO(cache.read(_named(vector))), formats=["PNG"]).convert("RGB"))
+        except (OSError, ValueError):
+            missing.append(name)
+    if missing:
+        try:
+            invert = plan.inverter.load(plan.representation, plan.normalise, report)
+        except PlanError as error:
+            log.warning("nothing is rendered: %s", error)
+            return {}
+        for name, picture in zip(missing, invert(np.array([wanted[name] for name in missing])), strict=True):
+            made[name] = picture
+            sink = io.BytesIO()
+            Image.fromarray(picture).save(sink, "PNG")
+            cache.write(_named(wanted[name]), sink.getvalue())
+    pictures: dict[int, dict[str, Pixels]] = {}
+    for (rank, panel), picture in made.items():
+        pictures.setdefault(rank, {})[panel] = picture
+    return pictures
+
+
+def _named(vector: Floats) -> str:
+    return digest.of_array(vector)[:32] + ".png"
+
+
+def _numbers(plan: Plan, x: Floats, expected: Floats, pictures: dict[str, Pixels]) -> dict[str, float]:
+    """How faithful the renderings are, under the representation itself: they are encoded again and compared.
+
+    control_error: |φ(control) − x| / |x|, 0 is perfect. new_cosine: cosine between r and φ(control) − φ(expected),
+    1 means that the two pictures differ in just what is new.
+    """
+    if "control" not in pictures:
+        return {}
+    embed = plan.representation.load()
+    names = [name for name in PANELS if name in pictures]
+    codes = embed(np.stack([plan.representation.prepare(pictures[name]) for name in names])).astype(np.float64)
+    if plan.normalise == "l2":
+        codes /= np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-30)
+    code = dict(zip(names, codes, strict=True))
+    numbers = {"control_error": float(np.linalg.norm(code["control"] - x) / max(float(np.linalg.norm(x)), 1e-30))}
+    residual = x - expected
+    if "expected" in code and residual.any():
+        rendered = code["control"] - code["expected"]
+        size = float(np.linalg.norm(rendered) * np.linalg.norm(residual))
+        numbers["new_cosine"] = float(rendered @ residual) / size if size > 0 else 0.0
+    return numbers

@@ -1,0 +1,40 @@
+"""Inverters: features back to pictures.
+
+To add one: write a frozen dataclass with a `kind` and `load`, in its own module, and name it in `Inverter` below.
+Nothing else changes; `tests/contracts/test_inverters.py` finds it. (The up-convolutional network of the paper is to
+take its place here as `upconv`.)
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from interpdisc_core.images import Pixels
+from interpdisc_core.inverters.gradient import Gradient as Gradient
+
+Invert = Callable[[npt.NDArray[np.float64]], Pixels]
+"""(n, d) -> (n, size, size, 3) uint8. A picture depends on its own vector only, not on its neighbours in the batch."""
+
+
+class Inverts(Protocol):
+    """What every inverter does."""
+
+    @property
+    def kind(self) -> str:
+        """The name by which a plan chooses it."""
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the pictures it makes."""
+
+    def load(self, representation: Any, normalise: str, report: Callable[[float], None] | None = None) -> Invert:
+        """The function from vectors of `representation` (divided by their length if normalise is `l2`) to pictures.
+
+        `report` is told the share done, 0 to 1. Raises PlanError where the representation cannot be inverted so.
+        """
+
+
+Inverter = Annotated[Gradient, Field()]

@@ -1,0 +1,208 @@
+"""The last step of a run: its report, tables and result, for people and for programs."""
+
+import csv
+import io
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from interpdisc_core import catalog
+from interpdisc_core.errors import Unreadable
+from interpdisc_core.evaluation import Discovery, discovery
+from interpdisc_core.explanation import CARDS
+from interpdisc_core.extraction import pixels
+from interpdisc_core.features import Block, FeatureStore
+from interpdisc_core.images import Pixels
+from interpdisc_core.report import NearView, PickView, RunView, render
+from interpdisc_core.runs import Explanation, Member, Near, Pick, Run
+from interpdisc_core.storage import Place
+
+_LARGE, _SMALL = 640, 160
+"""Pixels on the long side of an image in a card, and of one beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a run's products are. address: of result.json; report: of the page; link: the page as a URL."""
+
+    address: str
+    report: str
+    link: str
+    result: dict[str, Any]
+
+
+def publish(url: str, run_id: str, out: str, timings: dict[str, float]) -> Published:
+    """Write report.html, picks.csv, picks.parquet, plan.json, environment.json and result.json.
+
+    They go into the run's folder, and beside that into the local folder `out` where one is given.
+    timings: seconds by stage, of this process; stages that were done before took none.
+    """
+    run = Run(Place.of(url), run_id)
+    picks, ledger = run.picks(), _ledger(run)
+    result = _result(run, picks, ledger, timings)
+    places = [run.place, *([Place.of(out)] if out else [])]
+    page = render(_view(run, picks, ledger, result))
+    rows = [_row(pick) for pick in picks]
+    products = {
+        "report.html": page.encode("utf-8", "backslashreplace"),
+        "picks.csv": _csv(rows),
+        "picks.parquet": catalog.parquet(pa.Table.from_pylist(rows, schema=_PICKS)),
+        "plan.json": run.place.read("plan.json"),
+        "environment.json": run.place.read("environment.json"),
+    }
+    for place in places:
+        for name, data in products.items():
+            place.write(name, data)
+        result["report"] = f"{place.url}/report.html"
+        place.write_json("result.json", result)
+    last = places[-1]
+    report = f"{last.url}/report.html"
+    return Published(f"{last.url}/result.json", report, report if last.remote else Path(report).as_uri(), result)
+
+
+def _ledger(run: Run) -> list[catalog.Entry]:
+    """The latest event of every input that the run listed."""
+    listing = run.place.read_json("ledger.json")["listing"]
+    keys = catalog.table_of(run.archive, f"listings/{listing}/listing.parquet")["key"].to_pylist()
+    latest = catalog.load(run.archive)
+    return [latest[key] for key in keys]
+
+
+def _discovery(run: Run, picks: list[Pick]) -> Discovery | None:
+    """How soon the classes were found, where the candidates have labels. t: the picks that were asked for."""
+    candidates = [member for member in _present(run) if member.role == "candidate"]
+    labels = [member.label for member in candidates]
+    if not any(labels):
+        return None
+    row_of = {member.key: row for row, member in enumerate(candidates)}
+    return discovery(labels, [row_of[pick.key] for pick in picks], run.plan.picks)
+
+
+def _result(run: Run, picks: list[Pick], ledger: list[catalog.Entry], timings: dict[str, float]) -> dict[str, Any]:
+    plan, members, found = run.plan, _present(run), _discovery(run, picks)
+    nauc = found and {"exact": found.exact, "whi2018": found.whi2018, "t": found.t, "random": found.exact_random}
+    classes = found and {"total": found.classes, "found": found.firsts, "missed": found.missed}
+    return {
+        "run": run.id,
+        "archive": run.archive.url,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "plan": run.place.read_json("plan.json"),
+        "plan_digest": plan.digest,
+        "inputs": run.place.read_json("inputs.json"),
+        "counts": catalog.counts(ledger),
+        "candidates": sum(m.role == "candidate" for m in members),
+        "known": sum(m.role == "background" for m in members),
+        "picks": [
+            {key: value for key, value in asdict(pick).items() if key not in ("record", "length")}
+            | {"record": json.loads(pick.record)}
+            for pick in picks
+        ],
+        "near_ties": sum(pick.near_ties for pick in picks),
+        "exhausted": bool(run.place.read_json("picks.json")["exhausted"]),
+        "nauc": nauc,
+        "classes": classes,
+        "timings": timings,
+        "environment": run.place.read_json("environment.json"),
+    }
+
+
+def _present(run: Run) -> list[Member]:
+    """The run's images that have features; the others turned out unreadable when those were to be computed."""
+    store, members = FeatureStore(run.archive, run.plan.features), run.members()
+    lost = {
+        (batch, int(row))
+        for batch in {member.batch for member in members}
+        for number in store.done(batch)
+        for row in store.record(Block(batch, number)).failed
+    }
+    return [member for member in members if (member.batch, member.row) not in lost]
+
+
+def _row(pick: Pick) -> dict[str, Any]:
+    near = pick.nearest[0] if pick.nearest else None
+    return {
+        "id": pick.id, "rank": pick.rank, "score": pick.score, "near_ties": pick.near_ties, "label": pick.label,
+        "uri": pick.uri, "sha256": pick.sha256, "nearest_id": near and near.id, "nearest_distance": near and near.distance,
+        "record": pick.record,
+    }  # fmt: skip
+
+
+_PICKS = pa.schema(
+    [
+        ("id", pa.string()), ("rank", pa.int64()), ("score", pa.float64()), ("near_ties", pa.int64()),
+        *((name, pa.string()) for name in ("label", "uri", "sha256", "nearest_id")), ("nearest_distance", pa.float64()),
+        ("record", pa.string()),
+    ]
+)  # fmt: skip
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    """UTF-8 with every text quoted, so that names with commas, quotes and newlines come back as they were."""
+    sink = io.StringIO(newline="")
+    writer = csv.DictWriter(sink, fieldnames=[field.name for field in _PICKS], quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _view(run: Run, picks: list[Pick], ledger: list[catalog.Entry], result: dict[str, Any]) -> RunView:
+    inputs = run.inputs
+    return RunView(
+        title=", ".join(os.path.basename(source.rstrip("/")) or source for source in inputs.sources),
+        run=run.id,
+        finished=result["finished"],
+        sources=inputs.sources,
+        background=inputs.background,
+        plan=result["plan"],
+        environment=result["environment"],
+        counts=result["counts"],
+        candidates=result["candidates"],
+        known=result["known"],
+        asked=run.plan.picks,
+        exhausted=result["exhausted"],
+        quarantined=tuple((entry.id, entry.why) for entry in ledger if entry.status == "quarantined"),
+        timings=result["timings"],
+        picks=tuple(_pick_view(run, pick) for pick in picks),
+        discovery=_discovery(run, picks),
+    )
+
+
+def _pick_view(run: Run, pick: Pick) -> PickView:
+    card = pick.rank <= CARDS
+    try:
+        picture = pixels(pick.uri, pick.sha256, at_least=_LARGE if card else _SMALL)
+        problem = ""
+        height, width = picture.shape[:2]
+        left, top, right, bottom = run.plan.representation.window(width, height)
+        window = (left / width, top / height, right / width, bottom / height)
+        picture = _reduced(picture, _LARGE if card else _SMALL)
+    except Unreadable as error:
+        picture, problem, window = None, str(error), (0.0, 0.0, 1.0, 1.0)
+    made = (run.explanation(pick.rank) if card else None) or Explanation(None, {}, {})
+    return PickView(
+        rank=pick.rank, id=pick.id, uri=pick.uri, score=pick.score, near_ties=pick.near_ties, label=pick.label,
+        record={str(key): str(value) for key, value in json.loads(pick.record).items()},
+        picture=picture, problem=problem, window=window, where=made.where, renderings=made.renderings,
+        numbers=made.numbers, nearest=tuple(_near_view(near) for near in pick.nearest) if card else (),
+    )  # fmt: skip
+
+
+def _near_view(near: Near) -> NearView:
+    try:
+        picture = _reduced(pixels(near.uri, near.sha256, at_least=_SMALL), _SMALL)
+    except Unreadable:
+        picture = None
+    return NearView(id=near.id, distance=near.distance, role=near.role, picture=picture)
+
+
+def _reduced(picture: Pixels, side: int) -> Pixels:
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image)

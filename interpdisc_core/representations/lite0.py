@@ -1,0 +1,103 @@
+"""EfficientNet-lite0, the default backbone: its weights ship in a package, so nothing is downloaded."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from interpdisc_core.errors import PlanError
+from interpdisc_core.images import Pixels, square, window
+
+_SIDE, _SHORT = 224, 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientNetLite0:
+    """A layer of EfficientNet-lite0 trained on ImageNet. Short side to 256, central 224 x 224, (x − 127) / 128.
+
+    output: `pooled`, the last convolution averaged over its 7 x 7 cells (d = 1280); `grid`, the last block's 320
+    channels averaged to `grid` x `grid` cells, cell by cell (d = 320 grid²), which keeps where things are; `logits`,
+    the 1000 ImageNet scores before the softmax.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    kind: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+    output: Literal["pooled", "grid", "logits"] = "pooled"
+    grid: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.grid <= 7:
+            raise PlanError(f"efficientnet-lite0: grid must be 1 to 7 cells a side, not {self.grid}.")
+
+    @property
+    def side(self) -> int:
+        """See `Represents.side`."""
+        return _SIDE
+
+    def prepare(self, image: Pixels) -> Pixels:
+        """See `Represents.prepare`."""
+        return square(image, crop=_SIDE, of=_SHORT)
+
+    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """See `Represents.window`."""
+        return window(width, height, crop=_SIDE, of=_SHORT)
+
+    def load(self, device: str = "auto") -> Any:
+        """See `Represents.load`."""
+        from interpdisc_core.representations import runtime
+
+        return runtime.embedder(self, device)
+
+    def network(self) -> Any:
+        """See `Represents.network`."""
+        return _network(self.output, self.grid)
+
+    def where(
+        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
+    ) -> npt.NDArray[np.float64] | None:
+        """`pooled`: Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g.
+
+        `grid`: the energy of the residual in each cell. `logits`: None.
+        """
+        if self.output == "logits":
+            return None
+        if self.output == "grid":
+            energy: npt.NDArray[np.float64] = (residual.reshape(self.grid, self.grid, -1) ** 2).sum(axis=2)
+            return energy
+        import torch
+
+        with torch.inference_mode():
+            cells = _network("cells", 7)(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float())[0]
+        features = cells.permute(1, 2, 0).double().numpy()  # (7, 7, 1280)
+        split: npt.NDArray[np.float64] = (features / scale - mean) @ residual / (features.shape[0] * features.shape[1])
+        return split
+
+
+@lru_cache(maxsize=4)
+def _network(output: str, grid: int) -> Any:
+    import torch
+    from torch.nn import functional as F
+
+    from interpdisc_core.representations import _lite0_network
+
+    whole = _lite0_network.build()
+
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.head, self.classify = whole.features[:-1], whole.features[-1], whole.classifier
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            last = self.blocks((images - 127.0) / 128.0)
+            if output == "grid":
+                cells = F.adaptive_avg_pool2d(last, grid)
+                return cells.permute(0, 2, 3, 1).flatten(1)
+            cells = self.head(last)
+            if output == "cells":
+                return cells
+            pooled = cells.mean((2, 3))
+            return self.classify(pooled) if output == "logits" else pooled
+
+    return Layer().eval()

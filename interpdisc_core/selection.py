@@ -1,0 +1,157 @@
+"""The selection step of a run: its members' features to picks, with a state from which it goes on."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from interpdisc_core import digest
+from interpdisc_core.errors import StoreError
+from interpdisc_core.features import FeatureStore, gather
+from interpdisc_core.progress import Watch
+from interpdisc_core.runs import STEP, Member, Near, Pick, Run
+from interpdisc_core.selectors.choice import Floats
+from interpdisc_core.storage import Place
+
+log = logging.getLogger(__name__)
+
+_NEAREST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a selection came to. exhausted: it stopped early, since nothing was new any more."""
+
+    run: str
+    picks: int
+    near_ties: int
+    exhausted: bool
+    resumed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A run's members with their features, unreadable ones left out. values (n, d) float32; lengths (n,)."""
+
+    members: list[Member]
+    values: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.float32]
+
+
+def features_of(run: Run) -> tuple[Table, Table]:
+    """The candidates and the background of a run, normalised as its plan says.
+
+    Raises StoreError where a block that is needed is not complete.
+    """
+    plan, members = run.plan, run.members()
+    values = gather(FeatureStore(run.archive, plan.features), [(member.batch, member.row) for member in members])
+    there = ~np.any(np.isnan(values), axis=1)
+    lengths = np.ones(len(values), dtype=np.float32)
+    if plan.normalise == "l2":
+        norms = np.linalg.norm(values, axis=1)
+        lengths = np.where(norms > 0, norms, 1).astype(np.float32)
+        values = values / lengths[:, None]
+    tables = []
+    for role in ("candidate", "background"):
+        rows = [i for i, member in enumerate(members) if member.role == role and there[i]]
+        tables.append(Table([members[i] for i in rows], values[rows], lengths[rows]))
+    return tables[0], tables[1]
+
+
+def select(url: str, run_id: str, watch: Watch) -> Selected:
+    """Make the run's picks. Interrupted, it goes on after its last checkpoint and makes the same picks.
+
+    Raises StoreError where features are missing or not one candidate could be read.
+    """
+    run = Run(Place.of(url), run_id)
+    plan = run.plan
+    candidates, known = features_of(run)
+    if not candidates.members:
+        raise StoreError(f"not one of the images of run {run_id} could be read; its ledger says why for each.")
+    # An image that could not be got at last time may be there now: then the picks are to be made again.
+    over = digest.of_json([[member.sha256 for member in table.members] for table in (candidates, known)])
+    if run.place.exists("picks.json") and (told := run.place.read_json("picks.json"))["over"] == over:
+        ties = [pick["near_ties"] for pick in told["picks"]]
+        return Selected(run_id, len(ties), sum(ties), told["exhausted"], len(ties))
+    wanted = min(plan.picks, len(candidates.members))
+    meter = watch.meter("select", "picks")
+
+    rows, scores, ties = _checkpoint(run, over)
+    if not rows:
+        run.create_vectors(wanted, candidates.values.shape[1])
+    selection = plan.selector.open(candidates.values, known.values.astype(np.float64))
+    for row in rows:
+        selection.learn(row)
+    resumed, fresh, exhausted = len(rows), [], False
+    while len(rows) < wanted:
+        choice = selection.peek()
+        if choice is None:
+            exhausted = True
+            break
+        selection.learn(choice.row)
+        x = candidates.values[choice.row].astype(np.float64)
+        nothing = np.full_like(x, np.nan)
+        fresh.append((x, choice.expected if choice.expected is not None else nothing,
+                      choice.mean if choice.mean is not None else nothing))  # fmt: skip
+        rows, scores, ties = [*rows, choice.row], [*scores, choice.score], [*ties, choice.near_ties]
+        meter.at(len(rows))
+        if len(rows) % STEP == 0 or len(rows) == wanted:
+            fresh = _keep(run, over, rows, scores, ties, fresh)
+    _keep(run, over, rows, scores, ties, fresh)
+    nearest = _nearest(candidates, known, rows)
+    picks = [
+        Pick(
+            rank, member.id, member.key, member.uri, member.sha256, score, near_ties, member.label, member.record,
+            float(candidates.lengths[row]), near,
+        )
+        for rank, (row, member, score, near_ties, near) in enumerate(
+            zip(rows, (candidates.members[row] for row in rows), scores, ties, nearest, strict=True), start=1
+        )
+    ]  # fmt: skip
+    run.place.write_json(
+        "picks.json", {"over": over, "exhausted": exhausted, "picks": [asdict(pick) for pick in picks]}
+    )
+    meter.close()
+    return Selected(run_id, len(picks), sum(ties), exhausted, resumed)
+
+
+def _checkpoint(run: Run, over: str) -> tuple[list[int], list[float], list[int]]:
+    """Rows, scores and near-ties of the picks so far; none where there is no state, or one over other images."""
+    if not run.place.exists("selection.json") or (state := run.place.read_json("selection.json"))["over"] != over:
+        return [], [], []
+    log.info("selection goes on after pick %d", len(state["rows"]))
+    return state["rows"], state["scores"], state["near_ties"]
+
+
+def _keep(
+    run: Run,
+    over: str,
+    rows: list[int],
+    scores: list[float],
+    ties: list[int],
+    fresh: list[tuple[Floats, Floats, Floats]],
+) -> list[tuple[Floats, Floats, Floats]]:
+    """Write a checkpoint: first the vectors of the fresh picks, then the state that speaks of them."""
+    if fresh:
+        run.write_vectors(len(rows) - len(fresh), np.array(fresh))
+        run.place.write_json("selection.json", {"over": over, "rows": rows, "scores": scores, "near_ties": ties})
+    return []
+
+
+def _nearest(candidates: Table, known: Table, rows: Sequence[int]) -> list[tuple[Near, ...]]:
+    """For each pick the nearest images that were seen before it: background and earlier picks."""
+    picked = candidates.values[list(rows)].astype(np.float64)
+    background = known.values.astype(np.float64).reshape(len(known.members), picked.shape[1] if len(rows) else 0)
+    seen = [Near(m.id, m.uri, m.sha256, "background", 0.0) for m in known.members]
+    earlier = ((number, candidates.members[row]) for number, row in enumerate(rows, start=1))
+    seen += [Near(m.id, m.uri, m.sha256, f"pick {number}", 0.0) for number, m in earlier]
+    every = np.vstack([background, picked])
+    result = []
+    for number, x in enumerate(picked):
+        before = every[: len(background) + number]
+        distance = np.sqrt(((before - x) ** 2).sum(axis=1))
+        nearest = np.argsort(distance, kind="stable")[:_NEAREST]
+        result.append(tuple(replace(seen[i], distance=float(distance[i])) for i in nearest))
+    return result

@@ -1,0 +1,32 @@
+"""The random baseline: rows in a seeded order."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from interpdisc_core.selectors.choice import Choice, Features, Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffle:
+    """Rows in the order of a seeded permutation; scores are 0 and nothing is expected. The paper's baseline."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    kind: Literal["random"] = "random"
+    seed: int = 0
+
+    def open(self, features: Features, prior: Floats) -> "_Shuffled":
+        """See `Selects.open`."""
+        return _Shuffled([int(row) for row in np.random.default_rng(self.seed).permutation(len(features))])
+
+
+class _Shuffled:
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
+
+    def peek(self) -> Choice | None:
+        return Choice(self.order[0], 0.0) if self.order else None
+
+    def learn(self, row: int) -> None:
+        self.order.remove(row)

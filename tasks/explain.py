@@ -1,0 +1,13 @@
+"""Explain: a few picks at a time."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from interpdisc_core import explanation
+from interpdisc_core.progress import Watch
+
+
+@task(name="explain", task_run_name="explain picks {ranks}", cache_policy=NO_CACHE)
+def explain(archive: str, run: str, ranks: tuple[int, int], watch: Watch) -> explanation.Explained:
+    """See `interpdisc_core.explanation.explain`."""
+    return explanation.explain(archive, run, ranks, watch)
