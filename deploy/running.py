@@ -54,7 +54,19 @@ def run(request: Request, told: Console) -> dict[str, Any]:
         told.print("starting Prefect's server and the workers …", style="dim")
         server = stack.enter_context(prefect_server(keep=request.keep_ui))
         told.print(f"Prefect UI: {server.ui}", highlight=False)
-        return _flow(request, told)
+        try:
+            return _flow(request, told)
+        finally:
+            _drain()
+
+
+def _drain() -> None:
+    """Let Prefect send its last logs and events while the server is there; without it, the exit takes a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=10)
 
 
 def _flow(request: Request, told: Console) -> dict[str, Any]:
