@@ -14,6 +14,7 @@ from interpdisc_core.errors import InterpdiscError, PlanError
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import Inputs
+from interpdisc_core.sources import title
 from interpdisc_core.storage import Place
 
 
@@ -81,7 +82,7 @@ def _flow(request: Request, told: Console) -> dict[str, Any]:
     runner: Any = runners.by_address(request.scheduler) if request.scheduler else runners.local(workers)
     if request.scheduler:
         workers = runners.workers_of(request.scheduler)
-    name = os.path.basename(request.inputs.sources[0].rstrip("/")) or "images"
+    name = title(request.inputs.sources[0])
     with (
         Bars(Watch(request.archive, request.token), told),
         tags("discover", request.plan.representation.kind, request.plan.selector.kind),

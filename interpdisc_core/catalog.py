@@ -28,7 +28,7 @@ class Entry:
     """One input. key: names address and version (size, stamp) together, 16 hexadecimal digits.
 
     why: the reason of `quarantined` and `skipped`, the other input's key of `duplicate-of` and `superseded-by`.
-    access: a quarantine that another try may lift. sha256, format, width, height, mode: facts, once it was read.
+    access: a quarantine that another try may lift; kept while it is pending again for that try. sha256, format, width, height, mode: facts, once it was read.
     batch, row: its place among the features, once it is ready; -1 before. record: the source's own, verbatim JSON.
     """
 
@@ -101,7 +101,8 @@ def parquet(table: pa.Table) -> bytes:
 def table_of(archive: Place, name: str) -> pa.Table:
     """Read one Parquet table. Raises StoreError where it is damaged."""
     try:
-        return pq.read_table(io.BytesIO(archive.read(name)))
+        # Without Arrow's thread pools: reading a buffer with them sometimes aborts a busy machine's process at its exit.
+        return pq.read_table(io.BytesIO(archive.read(name)), use_threads=False, pre_buffer=False)
     except pa.ArrowException as error:
         raise StoreError(f"{archive.url}/{name} is damaged: {error}.") from error
 

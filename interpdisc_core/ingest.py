@@ -89,11 +89,11 @@ def enlist(url: str, inputs: Inputs) -> Listing:
     events = [Entry.of(item) for key, (_, item) in roles.items() if key not in known]
     # What could not be got at last time is tried again, now that it is listed again.
     again = (known[key] for key in roles if key in known)
-    events += [entry.now("pending", access=False) for entry in again if entry.status == "quarantined" and entry.access]
+    events += [entry.now("pending") for entry in again if entry.status == "quarantined" and entry.access]
     if events:
         catalog.write_part(archive, turn, "list", events)
     latest = known | {entry.key: entry for entry in events}
-    unchecked = [latest[key] for key in roles if latest[key].status == "pending" and not latest[key].sha256]
+    unchecked = [e for key in roles if (e := latest[key]).status == "pending" and (e.access or not e.sha256)]
 
     rows = [
         {"key": key, "id": item.id, "uri": item.uri, "role": role, "label": label_of.get(item.id, item.label),
@@ -115,7 +115,7 @@ def _labels(given: str, items: list[Listed]) -> dict[str, str]:
         return {}
     if given == "folder":
         return {item.id: folder for item in items if (folder := posixpath.basename(posixpath.dirname(item.id)))}
-    table = sources.read_table(given)
+    table = [{sources.shown(k): sources.shown(v) for k, v in row.items()} for row in sources.read_table(given)]
     name = sources.column(table, sources.ID_COLUMNS + sources.PATH_COLUMNS)
     label = sources.column(table, sources.LABEL_COLUMNS)
     if name is None or label is None:
@@ -159,7 +159,7 @@ def _checked(entry: Entry) -> Entry:
         facts = identify(data)
     except Unreadable as error:
         return entry.now("quarantined", str(error), access=error.access)
-    return entry.now("pending", sha256=sha256, **asdict(facts))
+    return entry.now("pending", access=False, sha256=sha256, **asdict(facts))
 
 
 def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, workers: int) -> Settled:
@@ -263,8 +263,7 @@ def _left(store: FeatureStore, members: list[Member]) -> tuple[tuple[Block, ...]
 
 
 def _slug(source: str) -> str:
-    name = posixpath.basename(source.rstrip("/*")) or "run"
-    return re.sub(r"[^a-z0-9]+", "-", posixpath.splitext(name)[0].lower()).strip("-")[:32] or "run"
+    return re.sub(r"[^a-z0-9]+", "-", posixpath.splitext(sources.title(source))[0].lower()).strip("-")[:32] or "run"
 
 
 def environment() -> dict[str, Any]:

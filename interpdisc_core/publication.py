@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from interpdisc_core import catalog
+from interpdisc_core import catalog, sources
 from interpdisc_core.errors import Unreadable
 from interpdisc_core.evaluation import Discovery, discovery
 from interpdisc_core.explanation import CARDS
@@ -155,7 +154,7 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
 def _view(run: Run, picks: list[Pick], ledger: list[catalog.Entry], result: dict[str, Any]) -> RunView:
     inputs = run.inputs
     return RunView(
-        title=", ".join(os.path.basename(source.rstrip("/")) or source for source in inputs.sources),
+        title=", ".join(sources.title(source) for source in inputs.sources),
         run=run.id,
         finished=result["finished"],
         sources=inputs.sources,

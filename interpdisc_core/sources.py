@@ -23,6 +23,7 @@ from interpdisc_core.storage import is_remote, s3_filesystem
 PATH_COLUMNS = ("path", "file", "uri", "url", "filename", "image", "name")
 ID_COLUMNS = ("id", "imageid", "image_id")
 LABEL_COLUMNS = ("label", "class_name", "class", "category")
+_SAYS_LITTLE = ("images", "image", "img", "imgs", "data", "photos", "pictures", "raw", "files")
 _NO_IMAGE = re.compile(
     r"\.(csv|tsv|txt|md|rst|json|jsonl|geojson|xml|lbl|html?|pdf|ya?ml|toml|ini|log|py|ipynb|sh|zip|tar|t?gz|npy|npz|"
     r"parquet|db|sqlite|mat|h5|pth|safetensors)$",
@@ -122,8 +123,18 @@ def _file(path: str, name: str) -> Listed:
 
 
 def _entry(path: str, name: str, size: int = -1, stamp: str = "", skipped: str = "") -> Listed:
-    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return Listed(Path(shown).as_posix(), file_uri(path), size, stamp, skipped)
+    return Listed(Path(shown(name)).as_posix(), file_uri(path), size, stamp, skipped)
+
+
+def shown(name: str) -> str:
+    """A name as text: bytes that are not UTF-8 are spelled out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def title(source: str) -> str:
+    """What people call a source: its last name, with the one before where the last says little."""
+    *before, name = [part for part in re.split(r"[/\\\\]", source) if part and not glob.has_magic(part)] or ["images"]
+    return f"{before[-1]}/{name}" if before and name.lower() in _SAYS_LITTLE else name
 
 
 def file_uri(path: str) -> str:
@@ -160,12 +171,13 @@ def _list_csv(path: str) -> Iterator[Listed]:
         raise PlanError(f"{path}: no column of paths; name one of its columns {', '.join(PATH_COLUMNS)}.")
     name, label = column(table, ID_COLUMNS), column(table, LABEL_COLUMNS)
     base = os.path.dirname(os.path.abspath(path))
-    for record in table:
-        given = record[where]
+    for row in table:
+        # Paths keep their bytes, whatever the encoding; what people read must be text.
+        given, record = row[where], {shown(key): shown(value) for key, value in row.items()}
         item = _list_one(given, base)
         yield Listed(
-            record[name] if name and record[name] else item.id,
-            item.uri, item.size, item.stamp, item.skipped, (record[label] or None) if label else None, record,
+            record[shown(name)] if name and record[shown(name)] else item.id,
+            item.uri, item.size, item.stamp, item.skipped, (record[shown(label)] or None) if label else None, record,
         )  # fmt: skip
 
 

@@ -55,6 +55,10 @@ def verify(url: str) -> Verified:
     faults += _catalog_faults(latest, known)
     stores = [FeatureStore(archive, name) for name in archive.names("features")]
     features = tuple(_extracted(store, latest, known, faults) for store in stores)
+    for number, batch in known.items():
+        # Features are only ever computed of inputs that were settled: if one is not, a part of the log is gone.
+        if any(store.done(number) for store in stores):
+            faults += _unsettled(f"batch {number}", batch.table["key"].to_pylist(), latest)
     faults += _run_faults(archive, latest)
     return Verified(len(latest), catalog.counts(latest.values()), features, tuple(faults))
 
@@ -127,7 +131,11 @@ def _run_faults(archive: Place, latest: dict[str, Entry]) -> list[str]:
         except FileNotFoundError:
             faults.append(f"run {run}: its listing is missing")
             continue
-        lost = sum(key not in latest for key in keys)
-        if lost:
-            faults.append(f"run {run}: {lost} of its {len(keys)} inputs are not in the catalog")
+        faults += _unsettled(f"run {run}", keys, latest)
     return faults
+
+
+def _unsettled(what: str, keys: list[str], latest: dict[str, Entry]) -> list[str]:
+    """A fault where inputs that were once settled are unknown or pending, unless they are being tried again."""
+    lost = sum(key not in latest or (latest[key].status == "pending" and not latest[key].access) for key in keys)
+    return [f"{what}: the catalog has lost what became of {lost} of its {len(keys)} inputs"] if lost else []

@@ -66,6 +66,8 @@ def decide(
     best = max(scores.values())
     tied = [row for row, score in scores.items() if score >= best - TIED * scale]
     row = min(tied)
-    score = scores[row] if scores[row] > NOTHING * scale else 0.0
     x = features[row].astype(np.float64)
+    # What subtracting the mean loses to rounding holds nothing new either, even where all rows lie at the mean.
+    rounding = (8 * np.finfo(np.float64).eps) ** 2 * float(x @ x + model.mean @ model.mean)
+    score = scores[row] if scores[row] > max(NOTHING * scale, rounding) else 0.0
     return Choice(row, score, len(tied) - 1, x - residuals[row], residuals[row], model.mean)

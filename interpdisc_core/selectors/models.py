@@ -41,7 +41,7 @@ class Full:
     def learn(self, item: Floats) -> None:
         """Absorb one item by its coordinates (t,)."""
         self._items.append(item)
-        # S_max of the centred items is at least this part of the newest one's distance; `fit` finds it exactly.
+        # A lower bound of S_max is enough to tell a null direction; `fit` decides on the exact one.
         seen = self._prior_count + len(self._items)
         mean = np.sum([_wide(i, len(item)) for i in self._items], axis=0) / seen
         self.largest = max(self.largest, float(np.linalg.norm(item - mean)))
@@ -55,8 +55,7 @@ class Full:
         between = np.sqrt(self._prior_count * len(items) / max(seen, 1)) * own
         prior = _wide(np.diag(self._prior), size)
         factor = np.vstack([prior, items - own, between[None]]) if self._prior_count else items - own
-        values, directions = _leading(factor, self.rank)
-        self.largest = max(self.largest, float(values.max(initial=0.0)))
+        _, directions = _leading(factor, self.rank)
         return own * len(items) / max(seen, 1), directions
 
 

@@ -29,4 +29,6 @@ class _Shuffled:
         return Choice(self.order[0], 0.0) if self.order else None
 
     def learn(self, row: int) -> None:
+        if row not in self.order:
+            raise ValueError(f"row {row} was already taken")
         self.order.remove(row)

@@ -14,6 +14,8 @@ from interpdisc_core.selectors.choice import NULL, Features, Floats, Subspace
 
 _ROWS = 2048
 """Rows that are widened to float64 at a time."""
+_CLEAR = 1e-2
+"""Directions above this part of the largest singular value are taken from one matrix of second moments."""
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -54,9 +56,8 @@ class Span:
             return inside
         axis = new / length
         along = np.empty(len(self.features))
-        shift = float(self.origin @ axis)
         for rows in _blocks(len(along)):
-            along[rows] = self.features[rows].astype(np.float64) @ axis - shift
+            along[rows] = (self.features[rows].astype(np.float64) - self.origin) @ axis
         self.axes = np.vstack([self.axes, axis])
         self.coordinates = np.vstack([self.coordinates, along])
         self.within = self.within + along**2
@@ -80,9 +81,10 @@ class Span:
 def leading_subspace(features: Features, rank: int) -> Subspace:
     """The rank-`rank` SVD model of all rows (N, d), from second moments; no dense SVD of the matrix.
 
-    A second-moment matrix cannot tell singular values below about 1e-8 of its largest from rounding. So only
-    directions well above that floor are taken from it; the rest is looked for in the moments of what those leave
-    over, whose floor is that much lower, until every direction above NULL · S_max is found or `rank` is reached.
+    A second-moment matrix squares the singular values: those below about 1e-8 of the largest are rounding, and
+    directions above that are off by eps · (S_max / S)². So only directions well above are taken from it; the rest is
+    looked for in the moments of what those leave over, until every direction above NULL · S_max is found or `rank`
+    is reached. Flat spectra, as of real features, take one pass.
     """
     count, dimension = features.shape
     total = np.zeros(dimension)
@@ -94,13 +96,13 @@ def leading_subspace(features: Features, rank: int) -> Subspace:
         wanted = min(rank, dimension, count) - len(model.axes)
         values, axes = _moments(features, model, wanted)
         largest = max(largest, values[0])
-        kept = values > max(NULL * largest, 1e-7 * values[0])
+        kept = values > max(NULL * largest, _CLEAR * values[0])
         if not kept.any():
             break
         fresh = axes[kept]
         fresh = fresh - (fresh @ model.axes.T) @ model.axes
         model = Subspace(model.mean, np.vstack([model.axes, np.linalg.qr(fresh.T)[0].T]))
-        if 1e-7 * values[0] <= NULL * largest:
+        if _CLEAR * values[0] <= NULL * largest:
             break  # what was left out is null
     return model
 

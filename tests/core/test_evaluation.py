@@ -1,0 +1,170 @@
+"""Discovery curves and nAUC: the oracle is 100, chance is exact, and the 2018 script's variant is the script's."""
+
+import itertools
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interpdisc_core.evaluation import (
+    discovery,
+    discovery_curve,
+    expected_random_curve,
+    nauc,
+    nauc_whi2018,
+    oracle_curve,
+)
+
+BALANCED = [str(c) for c in range(20) for _ in range(50)]
+UNBALANCED = [str(c) for c in range(10) for _ in range(50)] + [f"rare {c}" for c in range(10)]
+MARS = [
+    2684,
+    998,
+    506,
+    371,
+    277,
+    200,
+    193,
+    176,
+    162,
+    153,
+    137,
+    117,
+    111,
+    86,
+    80,
+    71,
+    68,
+    68,
+    66,
+    59,
+    36,
+    26,
+    24,
+    22,
+    21,
+]
+
+
+def random_nauc(labels: list[str | None], t: int) -> float:
+    """Expected nAUC_t of a random order."""
+    return nauc(expected_random_curve(labels, t), len({label for label in labels if label}), t)
+
+
+@pytest.mark.parametrize(("classes", "t"), [(1, 1), (20, 300), (25, 300), (25, 10), (25, 25), (3, 1)])
+def test_a_perfect_run_scores_100(classes: int, t: int) -> None:
+    """A new class at every pick until there are no more; also for t below the number of classes."""
+    assert nauc(oracle_curve(classes, t), classes, t) == 100.0
+
+
+@pytest.mark.parametrize(("classes", "ceiling"), [(20, 99.66), (25, 99.65)])
+def test_a_perfect_run_by_the_2018_script(classes: int, ceiling: float) -> None:
+    """The script leaves the last term out: 100 (1 − n / Σ min(i, n)), the ceilings of the paper's tables."""
+    made = nauc_whi2018(oracle_curve(classes, 300), classes, 300)
+    assert made == pytest.approx(
+        100 * (1 - classes / (classes * (classes + 1) / 2 + classes * (300 - classes))), abs=1e-12
+    )
+    assert round(made or 0, 2) == ceiling
+
+
+def test_the_2018_script_is_the_definition_without_its_last_term() -> None:
+    """Adding 100 c(t) / Σ min(i, n) gives the definition; with t below n the script has no answer."""
+    curve = discovery_curve(["a", "b", "a", "c", "a", "d"])
+    assert (nauc_whi2018(curve, 5, 6) or 0) + 100 * curve[-1] / oracle_curve(5, 6).sum() == pytest.approx(
+        nauc(curve, 5, 6)
+    )
+    assert nauc_whi2018(curve, 5, 4) is None
+
+
+def test_chance_in_the_papers_sets() -> None:
+    """Expected random nAUC at t = 300: 96.86 for 20 x 50, 65.32 for 10 x 50 + 10 x 1."""
+    assert round(random_nauc(BALANCED, 300), 2) == 96.86
+    assert round(random_nauc(UNBALANCED, 300), 2) == 65.32
+
+
+def test_chance_on_mars() -> None:
+    """The Mars set, by the sizes of its 25 classes: 77.48 at t = 300, and 77.16 by the 2018 script."""
+    assert (sum(MARS), len(MARS)) == (6712, 25)
+    curve = expected_random_curve([str(c) for c, size in enumerate(MARS) for _ in range(size)], 300)
+    assert round(nauc(curve, 25, 300), 2) == 77.48
+    assert round(nauc_whi2018(curve, 25, 300) or 0, 2) == 77.16
+
+
+def test_chance_in_closed_form() -> None:
+    """Of a, a, b: one class after one pick, 1 + 2/3 after two, both after three."""
+    np.testing.assert_allclose(expected_random_curve(["a", "a", "b"], 3), [1, 5 / 3, 2], rtol=1e-12)
+    np.testing.assert_allclose(expected_random_curve(["a", "b", "c", "d"], 4), [1, 2, 3, 4], rtol=1e-12)
+    np.testing.assert_allclose(expected_random_curve(["a"] * 9, 9), np.ones(9), rtol=1e-12)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=6))
+def test_chance_is_the_mean_over_every_order(labels: list[str | None]) -> None:
+    """Exactly: all permutations of up to six rows, rows without a label among them."""
+    curves = [discovery_curve(order) for order in itertools.permutations(labels)]
+    np.testing.assert_allclose(expected_random_curve(labels, len(labels)), np.mean(curves, axis=0), rtol=0, atol=1e-12)
+
+
+def test_chance_is_what_shuffling_gives() -> None:
+    """2,000 seeded shuffles of the unbalanced set agree within four standard errors, at every pick."""
+    rng, t = np.random.default_rng(40), 200
+    curves = np.array(
+        [discovery_curve([UNBALANCED[i] for i in rng.permutation(len(UNBALANCED))[:t]]) for _ in range(2000)]
+    )
+    error = curves.std(axis=0) / sqrt(len(curves))
+    assert (np.abs(curves.mean(axis=0) - expected_random_curve(UNBALANCED, t)) <= 4 * error + 1e-9).all()
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", None]), max_size=30), st.data())
+def test_a_discovery_is_between_nothing_and_the_oracle(labels: list[str | None], data: st.DataObject) -> None:
+    """0 ≤ nAUC ≤ 100; curves rise by 0 or 1 and stay below the oracle; firsts and missed divide the classes."""
+    picked = data.draw(st.permutations(range(len(labels))))[: data.draw(st.integers(0, len(labels)))]
+    found = discovery(labels, picked, data.draw(st.integers(1, 40)))
+    assert found.t <= len(labels)
+    assert found.classes == len({label for label in labels if label})
+    assert 0 <= found.exact <= 100
+    assert 0 <= found.exact_random <= 100 + 1e-9
+    assert (found.curve <= found.oracle[: len(found.curve)]).all()
+    assert (found.random <= found.oracle + 1e-9).all()
+    assert set(np.diff(found.curve, prepend=0)) <= {0, 1}
+    assert sorted([*found.firsts, *found.missed]) == sorted({label for label in labels if label})
+    for name, first in found.firsts.items():
+        assert labels[picked[first - 1]] == name
+        assert name not in [labels[row] for row in picked[: first - 1]]
+
+
+def test_fewer_picks_than_t() -> None:
+    """A selection that stopped early is divided by the oracle of all t: the picks it did not make found nothing."""
+    found = discovery(["a", "b", "c", "a"], [0, 1], 4)
+    assert found.curve.tolist() == [1, 2]
+    assert found.exact == pytest.approx(100 * (1 + 2) / (1 + 2 + 3 + 3))
+    assert discovery(["a", "b"], [], 2).exact == 0
+
+
+def test_more_picks_than_t() -> None:
+    """Only the first t count."""
+    assert discovery(["a", "b", "c"], [0, 1, 2], 2).exact == 100
+    assert discovery(["a", "b", "c"], [0, 1, 2], 2).missed == ["c"]
+
+
+def test_rows_without_a_label() -> None:
+    """They discover nothing, are no class, and still count as rows that chance may draw."""
+    found = discovery([None, "a", "", "b"], [0, 1, 2, 3], 4)
+    assert found.classes == 2
+    assert found.curve.tolist() == [0, 1, 1, 2]
+    assert found.firsts == {"a": 2, "b": 4}
+    np.testing.assert_allclose(found.random, [0.5, 1, 1.5, 2], atol=1e-12)
+
+
+def test_nothing_is_labelled() -> None:
+    """No classes, no discovery: 0, and no division by it."""
+    found = discovery([None, None], [1, 0], 2)
+    assert (found.classes, found.exact, found.exact_random, found.whi2018) == (0, 0.0, 0.0, None)
+    assert discovery([], [], 5).exact == 0
+
+
+def test_a_large_collection_does_not_overflow() -> None:
+    """A million rows: binomials as large as these are taken as logarithms; to 1e-6."""
+    labels = ["common"] * 999_999 + ["rare"]
+    np.testing.assert_allclose(expected_random_curve(labels, 1000), 1 + np.arange(1, 1001) / 1e6, rtol=0, atol=1e-6)

@@ -1,0 +1,453 @@
+"""Image files of every kind give the right pixels; hostile and damaged ones give a reason, and nothing else."""
+
+import contextlib
+import io
+import struct
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from interpdisc_core import images
+from interpdisc_core.errors import Unreadable
+from interpdisc_core.images import decode, identify, square, window
+
+Array = npt.NDArray[Any]
+
+
+def saved(picture: Image.Image | Array, kind: str, **options: Any) -> bytes:
+    """The bytes of a file."""
+    sink = io.BytesIO()
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(sink, kind, **options)
+    return sink.getvalue()
+
+
+def photo(height: int = 24, width: int = 40, seed: int = 0) -> Array:
+    """Smooth seeded RGB pixels (height, width, 3), no two corners alike."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A PNG chunk with its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG file, written by hand."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+# ---------------------------------------------------------------------------------------- right values
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "tiff_deflate"}),
+     ("WEBP", {"lossless": True})],
+)  # fmt: skip
+def test_a_lossless_file_gives_its_pixels(kind: str, options: dict[str, Any]) -> None:
+    """PNG, BMP, TIFF and lossless WebP: the same RGB values, as a writable array."""
+    pixels = decode(saved(photo(), kind, **options))
+    np.testing.assert_array_equal(pixels, photo())
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("JPEG", {"quality": 95}), ("WEBP", {"quality": 95}), ("JPEG", {"progressive": True})]
+)
+def test_a_lossy_file_gives_nearly_its_pixels(kind: str, options: dict[str, Any]) -> None:
+    """JPEG, progressive too, and lossy WebP: within a few levels."""
+    assert np.abs(decode(saved(photo(), kind, **options)).astype(int) - photo()).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP"])
+def test_grey_becomes_three_equal_channels(kind: str) -> None:
+    """A grey file is RGB with equal channels of the same values."""
+    grey = np.tile(np.arange(0, 240, 8, dtype=np.uint8), (16, 1))
+    pixels = decode(saved(grey, kind, **({"lossless": True} if kind == "WEBP" else {})))
+    assert np.abs(pixels.astype(int) - grey[:, :, None]).max() <= (3 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_full_range_to_full_range(kind: str) -> None:
+    """Grey of 16 bits: v / 257 rounded, so 0 is 0 and 65535 is 255; values are not clipped at 255."""
+    wide = np.array([[0, 128, 257, 300, 32768, 65407, 65535]], dtype=np.uint16)
+    np.testing.assert_array_equal(decode(saved(wide, kind))[0, :, 0], [0, 0, 1, 1, 128, 255, 255])
+
+
+def test_sixteen_bits_big_endian() -> None:
+    """A big-endian TIFF of 16 bits has the same values as a little-endian one."""
+    wide = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    tags = {
+        256: (3, 4),
+        257: (3, 1),
+        258: (3, 16),
+        259: (3, 1),
+        262: (3, 1),
+        273: (4, 8),
+        277: (3, 1),
+        278: (3, 1),
+        279: (4, 8),
+    }
+    entries = b"".join(
+        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+        for tag, (kind, value) in sorted(tags.items())
+    )
+    data = (
+        b"MM\0*"
+        + struct.pack(">I", 16)
+        + wide.astype(">u2").tobytes()
+        + struct.pack(">H", len(tags))
+        + entries
+        + b"\0" * 4
+    )
+    np.testing.assert_array_equal(decode(data)[0, :, 0], [0, 1, 128, 255])
+
+
+def test_sixteen_bits_of_colour() -> None:
+    """RGB and RGBA of 16 bits a channel are scaled to 8, within one level."""
+    values = np.array([[[0, 257 * 100, 65535], [65535, 32768, 514]]], dtype=">u2")
+    rows = b"\0" + values.tobytes()
+    assert np.abs(decode(png(2, 1, 16, 2, rows)).astype(int) - [[[0, 100, 255], [255, 128, 2]]]).max() <= 1
+    clear = np.dstack([values, np.array([[65535, 0]], dtype=">u2")]).astype(">u2")
+    assert (
+        np.abs(decode(png(2, 1, 16, 6, b"\0" + clear.tobytes())).astype(int) - [[[0, 100, 255], [255, 255, 255]]]).max()
+        <= 1
+    )
+
+
+def test_transparency_lies_over_white() -> None:
+    """Clear is white, opaque the colour, half half-way; whatever colour hides under a clear pixel."""
+    pixels = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 128]]], dtype=np.uint8)
+    for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
+        shown = decode(saved(pixels, kind, **options)).astype(int)
+        assert np.abs(shown - [[[200, 0, 0], [255, 255, 255], [227, 127, 127]]]).max() <= 1, kind
+
+
+def test_transparency_of_grey_and_of_palettes() -> None:
+    """Grey with alpha, a palette with transparency, and a single transparent colour lie over white too."""
+    grey = np.array([[[10, 255], [10, 0]]], dtype=np.uint8)
+    np.testing.assert_array_equal(decode(saved(Image.fromarray(grey, "LA"), "PNG"))[0], [[10] * 3, [255] * 3])
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putdata([0, 1])
+    for kind in ("PNG", "GIF"):
+        np.testing.assert_array_equal(decode(saved(palette, kind))[0], [[10, 20, 30], [40, 50, 60]])
+        np.testing.assert_array_equal(decode(saved(palette, kind, transparency=1))[0], [[10, 20, 30], [255] * 3])
+    colours = np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8)
+    np.testing.assert_array_equal(decode(saved(colours, "PNG", transparency=(1, 2, 3)))[0], [[255] * 3, [4, 5, 6]])
+
+
+def test_black_and_white() -> None:
+    """One bit a pixel is 0 and 255."""
+    bits = Image.fromarray(np.array([[0, 255, 255, 0]], dtype=np.uint8)).convert("1")
+    for kind in ("PNG", "TIFF", "BMP"):
+        np.testing.assert_array_equal(decode(saved(bits, kind))[0, :, 1], [0, 255, 255, 0])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_inks_become_light(kind: str) -> None:
+    """CMYK: no ink is white, magenta and yellow are red, key is black; not inverted."""
+    inks = np.zeros((16, 48, 4), dtype=np.uint8)
+    inks[:, 16:32, 1:3], inks[:, 32:, 3] = 255, 255
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    shown = decode(saved(Image.fromarray(inks, "CMYK"), kind, **options)).astype(int)
+    for column, colour in ((8, (255, 255, 255)), (24, (255, 0, 0)), (40, (0, 0, 0))):
+        assert np.abs(shown[8, column] - colour).max() <= 6, (kind, column)
+
+
+STORED: dict[int, Callable[[Array], Array]] = {  # what lies in the file, by where EXIF says its row 0 and column 0 are
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a[:, ::-1].transpose(1, 0, 2),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: a[::-1].transpose(1, 0, 2),
+}
+
+
+@pytest.mark.parametrize("turn", STORED)
+@pytest.mark.parametrize(("kind", "near"), [("PNG", 0), ("JPEG", 8), ("WEBP", 0), ("TIFF", 0)])
+def test_a_turned_photo_is_shown_upright(turn: int, kind: str, near: int) -> None:
+    """All eight EXIF orientations of a photo give the same picture."""
+    exif = Image.Exif()
+    exif[274] = turn
+    options = {"JPEG": {"quality": 97, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    shown = decode(saved(np.ascontiguousarray(STORED[turn](photo())), kind, exif=exif, **options))
+    assert shown.shape == photo().shape
+    assert np.abs(shown.astype(int) - photo()).max() <= near
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"]
+)
+def test_a_photo_with_damaged_exif_is_still_a_photo(exif: bytes) -> None:
+    """Metadata that cannot be read turns nothing and refuses nothing: the pixels are all right."""
+    assert np.abs(decode(saved(photo(), "JPEG", quality=95, exif=exif)).astype(int) - photo()).mean() < 4
+
+
+@pytest.mark.parametrize("turn", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_turns_nothing(turn: int) -> None:
+    """EXIF orientations other than 1 to 8."""
+    exif = Image.Exif()
+    exif[274] = turn
+    np.testing.assert_array_equal(decode(saved(photo(), "PNG", exif=exif)), photo())
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG", "MPO"])
+def test_the_first_picture_of_several(kind: str) -> None:
+    """Animations, multi-page files and stereo photos give their first picture."""
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in ((250, 5, 5), (5, 5, 250)))
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "MPO" else {}
+    shown = decode(saved(first, kind, save_all=True, append_images=[second], **options))
+    assert shown.shape == (16, 16, 3)
+    assert np.abs(shown.astype(int) - (250, 5, 5)).max() <= 4
+
+
+@pytest.mark.parametrize("at_least", [8, 60, 224])
+def test_a_large_jpeg_may_be_decoded_smaller(at_least: int) -> None:
+    """With `at_least` the short side keeps twice as many pixels (or all it has), and the picture is the same."""
+    large = saved(photo(480, 640), "JPEG", quality=95)
+    small = decode(large, at_least=at_least)
+    assert min(small.shape[:2]) >= min(2 * at_least, 480)
+    assert small.shape[0] * 640 == pytest.approx(small.shape[1] * 480, rel=0.02)
+    again = np.asarray(Image.fromarray(decode(large)).resize(small.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - again).max() <= 6
+
+
+def test_the_header_is_told() -> None:
+    """Format, stored size and mode, without the pixels being decoded."""
+    facts = identify(saved(photo(), "JPEG")[:-50])
+    assert (facts.format, facts.width, facts.height, facts.mode) == ("JPEG", 40, 24, "RGB")
+
+
+# ---------------------------------------------------------------------------------------- refused
+
+
+def refused(data: bytes) -> str:
+    """The reason for which a file is refused."""
+    with pytest.raises(Unreadable) as caught:
+        decode(data)
+    assert not caught.value.access, "its content is at fault, so reading it again would not help"
+    reason = str(caught.value)
+    assert 0 < len(reason) < 300
+    assert "\n" not in reason
+    return reason
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "zero bytes"),
+        (b"# A list\nof,text\n", "not an image"),
+        (np.random.default_rng(0).bytes(5000), "not an image"),
+        (b"\xff\xd8\xff", ""),
+        (b"\x89PNG\r\n\x1a\n", ""),
+        (b"GIF89a", ""),
+        (b"II*\0", ""),
+        (b"BM", ""),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", ""),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"P6 1 1 255\n\0\0\0", "not an image"),
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+def test_what_is_no_image(data: bytes, reason: str) -> None:
+    """Empty files, text, noise, bare signatures, and kinds that are not accepted (vector graphics, PostScript)."""
+    assert reason in refused(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_a_truncated_file_is_refused(kind: str, share: float) -> None:
+    """A file that ends early is refused, never half grey."""
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = saved(noise, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert refused(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_truncated_file_says_that_it_is(kind: str) -> None:
+    """The usual case, a transfer that broke off, is named."""
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = saved(noise, kind)
+    assert refused(data[: len(data) // 2]).startswith("truncated")
+
+
+def test_a_png_with_a_damaged_header_is_refused() -> None:
+    """A wrong checksum of IHDR."""
+    data = bytearray(saved(photo(), "PNG"))
+    data[20] ^= 1
+    assert refused(bytes(data))
+
+
+@pytest.mark.parametrize("level", [0, 6])
+def test_a_png_with_damaged_pixels_is_refused(level: int) -> None:
+    """One byte of IDAT changed, so its checksums do not hold: refused, not shown with wrong pixels."""
+    noise = np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    good = saved(noise, "PNG", compress_level=level)
+    for at in range(good.index(b"IDAT") + 60, len(good) - 60, 211):
+        damaged = bytearray(good)
+        damaged[at] ^= 0x10
+        assert refused(bytes(damaged)), at
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_without_an_agreed_range_are_refused(mode: str) -> None:
+    """Floating point and 32 bits have no black and white of their own; the reason says so."""
+    assert "range" in refused(saved(Image.new(mode, (4, 4), 3), "TIFF"))
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that claim to be enormous."""
+    gif = b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x80\0\0" + bytes(6) + b","
+    gif += struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\2\2\x4c\1\0;"
+    framed = b"GIF89a" + struct.pack("<HH", 1, 1) + b"\x80\0\0" + bytes(6) + b","
+    framed += struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\2\2\x4c\1\0;"
+    bmp = (
+        b"BM"
+        + struct.pack("<IHHI", 100, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0)
+    )
+    jpeg = bytearray(saved(photo(), "JPEG"))
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = struct.pack(">HH", 65000, 65000)
+    tiff = bytearray(saved(photo(), "TIFF"))
+    for tag in (256, 257):
+        found = tiff.index(struct.pack("<HHI", tag, 4, 1)) if struct.pack("<HHI", tag, 4, 1) in tiff else -1
+        if found < 0:
+            found = tiff.index(struct.pack("<HHI", tag, 3, 1))
+            tiff[found : found + 8] = struct.pack("<HHI", tag, 4, 1)
+        tiff[found + 8 : found + 12] = struct.pack("<I", 100_000)
+    return {
+        "png": png(100_000, 100_000, 8, 2, bytes(1000)),
+        "png-thin": png(2**31 - 1, 1, 8, 0, bytes(1000)),
+        "png-one-bit": png(100_000, 100_000, 1, 0, bytes(1000)),
+        "gif": gif, "gif-frame": framed, "bmp": bmp, "jpeg": bytes(jpeg), "tiff": bytes(tiff),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", bombs())
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(name: str) -> None:
+    """Refused by its header: the reason has the size, and neither time nor memory is spent."""
+    data = bombs()[name]
+    tracemalloc.start()
+    started = time.process_time()
+    try:
+        reason = refused(data)
+        seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "bomb" in reason
+    assert " x " in reason
+    assert seconds < 1
+    assert peak < 20e6
+
+
+def test_a_text_chunk_that_explodes_is_refused() -> None:
+    """A compressed comment of 60 MB in a tiny PNG is not inflated."""
+    body = b"Comment\0\0" + zlib.compress(bytes(60_000_000), 1)
+    data = png(1, 1, 8, 0, b"\0\0")
+    data = data[:33] + chunk(b"zTXt", body) + data[33:]
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(Unreadable):
+            assert decode(data).shape == (1, 1, 3)
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+
+
+# ---------------------------------------------------------------------------------------- whatever bytes
+
+SEEDS = [
+    saved(photo(9, 13), "PNG"), saved(photo(9, 13), "JPEG"), saved(photo(9, 13), "JPEG", progressive=True),
+    saved(photo(9, 13), "TIFF"), saved(photo(9, 13), "TIFF", compression="tiff_lzw"), saved(photo(9, 13), "BMP"),
+    saved(photo(9, 13), "WEBP"), saved(Image.fromarray(photo(9, 13)).quantize(16), "GIF"),
+    saved(Image.fromarray(photo(9, 13)).quantize(16), "PNG", transparency=3),
+    saved(np.full((5, 6), 40000, dtype=np.uint16), "TIFF"),
+    saved(Image.fromarray(photo(9, 13)), "GIF", save_all=True, append_images=[Image.fromarray(photo(9, 13, 1))]),
+]  # fmt: skip
+
+
+def settles(data: bytes) -> None:
+    """Either pixels or Unreadable. (A smaller limit, so that a corrupted size costs no gigabyte here.)"""
+    with mock.patch.object(images, "MAX_PIXELS", 10**6):
+        try:
+            pixels = decode(data)
+        except Unreadable:
+            return
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+    assert min(pixels.shape) >= 1
+    assert pixels.dtype == np.uint8
+
+
+@given(st.sampled_from([b"", *(seed[:12] for seed in SEEDS)]), st.binary(max_size=400))
+@example(b"", b"")
+def test_any_bytes_settle(prefix: bytes, rest: bytes) -> None:
+    """Arbitrary bytes, also after the signature of a real file."""
+    settles(prefix + rest)
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    st.floats(0.5, 1),
+)
+def test_corrupted_files_settle(seed: bytes, changes: list[tuple[float, int]], kept: float) -> None:
+    """Bytes changed and the end cut off, in files of every format."""
+    data = bytearray(seed)
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    settles(bytes(data[: int(kept * len(data))]))
+
+
+# ---------------------------------------------------------------------------------------- the square
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 7), (1, 60_000), (513, 512)])
+@pytest.mark.parametrize(("crop", "of"), [(224, 256), (32, 32), (5, 9)])
+def test_a_square_of_any_image(height: int, width: int, crop: int, of: int) -> None:
+    """(h, w, 3) of any shape becomes (crop, crop, 3), quickly."""
+    started = time.process_time()
+    assert square(np.zeros((height, width, 3), np.uint8), crop=crop, of=of).shape == (crop, crop, 3)
+    assert time.process_time() - started < 1
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([(224, 256), (32, 32), (80, 96)]))
+def test_the_window_is_a_centred_square_within_the_image(width: int, height: int, sizes: tuple[int, int]) -> None:
+    """What a network looks at: square, inside, in the middle, crop / of of the short side."""
+    crop, of = sizes
+    left, top, right, bottom = window(width, height, crop=crop, of=of)
+    assert right - left == pytest.approx(bottom - top)
+    assert right - left == pytest.approx(min(width, height) * crop / of)
+    assert left + right == pytest.approx(width)
+    assert top + bottom == pytest.approx(height)
+
+
+def test_the_square_shows_its_window() -> None:
+    """A mark at the centre of the window is at the centre of the square, and what lies outside is not in it."""
+    image = np.zeros((200, 400, 3), np.uint8)
+    left, top, right, bottom = (round(v) for v in window(400, 200, crop=224, of=256))
+    image[:, : left - 4] = image[:, right + 4 :] = image[: top - 4] = image[bottom + 4 :] = 255
+    image[95:105, 195:205, 0] = 200
+    shown = square(image, crop=224, of=256)
+    assert (shown[..., 1:] == 0).all()
+    assert shown[112, 112, 0] > 190

@@ -1,0 +1,204 @@
+"""The whole job through the command line: Prefect, Dask processes, Zarr, a real network."""
+
+import csv
+import json
+import os
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.flows.conftest import Command, picked
+
+
+@pytest.fixture(scope="module")
+def first(interpdisc: Command, tiles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run on two workers, with labels and one rendered pick."""
+    folder = tmp_path_factory.mktemp("first")
+    return interpdisc.discover(
+        tiles[0], "--labels", tiles[1], "--archive", folder / "archive", "--out", folder / "out", "-n", "40",
+        "--explain", "1", "--workers", "2",
+    )  # fmt: skip
+
+
+def test_the_result_says_what_was_found(first: dict[str, Any]) -> None:
+    """Picks with ids and scores, counts that add up, and discovery that beats chance."""
+    assert len(first["picks"]) == 40
+    assert sum(first["counts"].values()) == first["counts"]["ready"] + first["counts"]["duplicate-of"]
+    assert first["nauc"]["t"] == 40
+    assert first["nauc"]["exact"] > first["nauc"]["random"]
+    assert len(first["classes"]["found"]) + len(first["classes"]["missed"]) == first["classes"]["total"]
+    scores = [pick["score"] for pick in first["picks"]]
+    assert scores[1:] == sorted(scores[1:], reverse=True), "until truncation a score never rises"
+
+
+def test_the_products_are_there_and_agree(first: dict[str, Any]) -> None:
+    """Page, CSV and Parquet hold the same picks; the archive keeps a copy of each."""
+    out = Path(first["report"]).parent
+    kept = Path(first["archive"], "runs", first["run"])
+    for name in ("report.html", "picks.csv", "picks.parquet", "result.json", "plan.json", "environment.json"):
+        assert (out / name).is_file()
+        assert (kept / name).is_file()
+    ids = [pick["id"] for pick in first["picks"]]
+    with (out / "picks.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ids
+    assert pq.read_table(out / "picks.parquet")["id"].to_pylist() == ids
+
+
+def test_where_maps_sum_to_the_scores(first: dict[str, Any]) -> None:
+    """The map of each pick adds up to the score that the run reports for it."""
+    from interpdisc_core.runs import Run
+    from interpdisc_core.storage import Place
+
+    run = Run(Place.of(first["archive"]), first["run"])
+    for pick in run.picks()[1:]:
+        explanation = run.explanation(pick.rank)
+        assert explanation is not None
+        assert explanation.where is not None
+        assert explanation.where.sum() == pytest.approx(pick.score, rel=1e-4)
+    rendered = run.explanation(1)
+    assert rendered is not None
+    assert {name: picture.shape for name, picture in rendered.renderings.items()} == {
+        "control": (128, 128, 3), "expected": (128, 128, 3), "new": (128, 128, 3)
+    }  # fmt: skip
+
+
+def test_a_second_time_nothing_is_computed_again(first: dict[str, Any], interpdisc: Command, tiles: tuple[Path, Path]) -> None:
+    """The same command is the same run; features, picks and explanations are left untouched."""
+    archive = Path(first["archive"])
+    kept = [*archive.glob("features/**/c/**/*"), *archive.glob("runs/*/vectors/**/*"), *archive.glob("runs/*/explanations/*")]
+    before = {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
+    parts = len(list(archive.glob("catalog/*")))
+    again = interpdisc.discover(
+        tiles[0], "--labels", tiles[1], "--archive", archive, "--out", Path(first["report"]).parent, "-n", "40", "--explain", "1",
+    )  # fmt: skip
+    assert again["run"] == first["run"]
+    assert picked(again) == picked(first)
+    assert before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(archive.glob("catalog/*"))) == parts
+
+
+def test_one_worker_and_other_blocks_pick_the_same(
+    first: dict[str, Any], interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Law 1: neither the number of workers nor the size of blocks changes a bit of the picks."""
+    other = interpdisc.discover(
+        tiles[0], "--archive", tmp_path / "archive", "-n", "40", "--explain", "0", "--workers", "1", "--block", "37"
+    )
+    assert picked(other) == picked(first)
+
+
+def test_the_archive_is_sound_and_damage_is_found(first: dict[str, Any], interpdisc: Command, tmp_path: Path) -> None:
+    """`verify` reads every block: a flipped bit, a missing chunk and a lost catalog part are all found."""
+    import shutil
+
+    out, _ = interpdisc("verify", first["archive"])
+    assert "sound" in out
+    chunk = sorted(Path(first["archive"]).glob("features/*/*/values/c/*/0"))[0]
+    for number, damage in enumerate((_flip_a_bit, os.unlink)):
+        copy = tmp_path / f"copy-{number}"
+        shutil.copytree(first["archive"], copy)
+        damage(copy / chunk.relative_to(first["archive"]))
+        out, _ = interpdisc("verify", copy, expect=3)
+        assert "FAULT" in out
+    shutil.copytree(first["archive"], tmp_path / "lost")
+    sorted((tmp_path / "lost" / "catalog").iterdir())[0].unlink()
+    sorted((tmp_path / "lost" / "catalog").iterdir())[-1].unlink()
+    out, _ = interpdisc("verify", tmp_path / "lost", expect=3)
+    assert "FAULT" in out
+
+
+def _flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_show_lists_runs_and_picks(first: dict[str, Any], interpdisc: Command) -> None:
+    """`show` reads an archive and a run; with --json for programs."""
+    out, _ = interpdisc("show", first["archive"], "--json")
+    assert [run["run"] for run in json.loads(out)["runs"]] == [first["run"]]
+    out, _ = interpdisc("show", Path(first["archive"], "runs", first["run"]))
+    assert first["picks"][0]["id"] in out
+
+
+def test_the_prefect_ui_has_what_people_watch(first: dict[str, Any], server: str) -> None:
+    """Named runs with tags, the workers' own log lines, progress, the table of picks, the ledger, the link."""
+    runs = _post(server, "flow_runs/filter", {"flows": {"name": {"any_": ["discover"]}}})
+    ours = next(run for run in runs if run["parameters"]["archive"] == first["archive"])
+    assert ours["state_name"] == "Completed"
+    assert {"discover", "efficientnet-lite0", "demud"} <= set(ours["tags"])
+    where = {"flow_runs": {"id": {"any_": [ours["id"]]}}}
+    artifacts = {artifact["key"]: artifact for artifact in _post(server, "artifacts/filter", where)}
+    assert {"ingest-progress", "extract-progress", "explain-progress", "picks", "ledger", "report"} <= set(artifacts)
+    assert artifacts["extract-progress"]["data"] == 100.0
+    assert len(json.loads(artifacts["picks"]["data"])) == 40
+    assert "report.html" in artifacts["report"]["data"]
+    logs = _post(server, "logs/filter", {"logs": {"flow_run_id": {"any_": [ours["id"]]}}, "limit": 200})
+    assert any("images/s" in log["message"] for log in logs), "the workers' own lines are in the UI"
+
+
+def _post(server: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{server}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_background_counts_as_known(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path) -> None:
+    """Figure 1 of the paper: what is in the background is not picked, and what is like it comes late."""
+    photos = tiles[0]
+    background = tmp_path / "known"
+    background.mkdir()
+    for tile in photos.glob("brick-*.png"):
+        os.link(tile, background / tile.name)
+    result = interpdisc.discover(
+        photos, "--background", background, "--archive", tmp_path / "archive", "--plan", pixel_plan, "--labels", tiles[1]
+    )
+    assert result["known"] == len(list(background.iterdir()))
+    assert result["candidates"] == len(list(photos.iterdir())) - result["known"]
+    assert "brick" not in result["classes"]["found"]
+    assert all(pick["nearest"] for pick in result["picks"]), "even the first pick has a nearest image already seen"
+
+
+def test_nothing_new_is_said_and_is_no_error(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path) -> None:
+    """Two contents under four names: byte-identical files are scored once, and the picks end when nothing is new."""
+    import shutil
+
+    folder = tmp_path / "few"
+    folder.mkdir()
+    one, two, *_ = sorted(tiles[0].glob("coffee-*.png"))
+    for number, tile in enumerate((one, one, two, two)):
+        shutil.copy(tile, folder / f"{number}.png")
+    result = interpdisc.discover(folder, "--archive", tmp_path / "archive", "--plan", pixel_plan)
+    assert result["counts"]["duplicate-of"] == 2
+    assert [pick["id"] for pick in result["picks"]] in (["0.png", "2.png"], ["2.png", "0.png"])
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["/nowhere/at/all"], "no such file or folder"),
+        (["{tiles}", "-n", "0"], "picks (-n) must be at least 1"),
+        (["{tiles}", "-k", "0"], "rank (-k) must be at least 1"),
+        (["{tiles}", "--plan", "{bad}"], "plan.json: representation"),
+        (["{tiles}", "--labels", "/nowhere.csv"], "cannot be read as CSV"),
+        (["{tiles}", "--archive", "ftp://host/x"], "only folders and s3:// addresses"),
+    ],
+)
+def test_what_cannot_be_right_is_one_sentence(
+    interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, args: list[str], sentence: str
+) -> None:
+    """Exit code 2, one sentence that says what and where, no traceback."""
+    bad = tmp_path / "plan.json"
+    bad.write_text(json.dumps({"representation": {"kind": "pixels", "sied": 3}}))
+    given = [arg.format(tiles=tiles[0], bad=bad) for arg in args]
+    if "--archive" not in given:
+        given += ["--archive", str(tmp_path / "archive")]
+    out, err = interpdisc("discover", *given, expect=2)
+    assert sentence in err
+    assert "Traceback" not in out + err
