@@ -40,6 +40,7 @@ def local(workers: int) -> WorkerRunner:
             "host": "127.0.0.1",
             "dashboard_address": None,
             "silence_logs": 40,
+            "preload": ["deploy.workers"],
         },
     )
 

@@ -18,6 +18,10 @@ from interpdisc_core.sources import title
 from interpdisc_core.storage import Place
 
 
+LOGGING = {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_LOGGING_ROOT_LEVEL": "INFO"}
+"""What makes the core's own log lines appear in the Prefect UI; workers started by hand need it too."""
+
+
 class RunFailed(InterpdiscError):
     """A run that ended with an error that is nobody's input."""
 
@@ -49,7 +53,7 @@ def run(request: Request, told: Console) -> dict[str, Any]:
             "set PREFECT_API_URL to a server that they reach."
         )
     quiet = {} if request.verbose else {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
-    os.environ |= {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_CLI_PROMPT": "false"} | quiet
+    os.environ |= LOGGING | quiet
     with ExitStack() as stack:
         stack.enter_context(_locked(request.archive))
         told.print("starting Prefect's server and the workers …", style="dim")
