@@ -9,6 +9,7 @@ A block is the unit of work and of writing, so no two tasks share a chunk. A bat
 another batch. A block without its record does not count as there; writing it again writes the same bytes.
 """
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.errors import ContainsArrayError
 
 from interpdisc_core import catalog, digest
 from interpdisc_core.errors import StoreError
@@ -99,7 +101,8 @@ class FeatureStore:
 
     def create(self, batch: Batch, dimension: int) -> None:
         """Make the batch's array where there is none. Safe to call from many workers at once."""
-        with storing(self.archive.url):
+        # Another worker may make it between our look and our writing: it is the same array.
+        with storing(self.archive.url), contextlib.suppress(ContainsArrayError):
             place = self._place(batch.number)
             if place.exists("values/zarr.json"):
                 return

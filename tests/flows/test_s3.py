@@ -1,0 +1,92 @@
+"""Images and archive in S3: a real S3 protocol server (moto) on loopback, the same picks as from a folder."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Command, picked
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that points AWS clients to the server; bucket `rover` exists."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    env = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+    }  # fmt: skip
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(env["AWS_ENDPOINT_URL"], timeout=2)
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        os.environ.update(env)
+        from interpdisc_core.storage import s3_filesystem
+
+        s3_filesystem().mkdir("rover")
+        yield env
+    finally:
+        process.terminate()
+        process.wait(20)
+        for name in env:
+            os.environ.pop(name, None)
+
+
+def test_the_same_job_in_s3(
+    interpdisc: Command, tiles: tuple[Path, Path], s3: dict[str, str], tmp_path: Path, pixel_plan: Path
+) -> None:
+    """Source and archive under s3://, hard names included: same ids, same scores; verify and show work there."""
+    from interpdisc_core.storage import s3_filesystem
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    names = ["two words.png", "<b>bold</b>".replace("/", "") + ".png", "naïve-漢字.png", "quote\"s'.png", "percent%20+.png"]
+    for number, tile in enumerate(sorted(tiles[0].iterdir())[:60]):
+        os.link(tile, folder / (names[number] if number < len(names) else tile.name))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    for path in folder.iterdir():
+        s3_filesystem().pipe_file(f"rover/sol-1/{path.name}", path.read_bytes())
+
+    local = interpdisc.discover(folder, "--archive", tmp_path / "archive", "--plan", pixel_plan)
+    remote = interpdisc.discover(
+        "s3://rover/sol-1", "--archive", "s3://rover/archive", "--plan", pixel_plan, "--out", tmp_path / "out", **s3
+    )
+    assert picked(remote) == picked(local)
+    assert remote["counts"] == local["counts"]
+    assert (tmp_path / "out" / "report.html").is_file()
+    out, _ = interpdisc("verify", "s3://rover/archive", **s3)
+    assert "sound" in out
+    out, _ = interpdisc("show", "s3://rover/archive", "--json", **s3)
+    assert json.loads(out)["runs"][0]["run"] == remote["run"]
+
+    again = interpdisc.discover("s3://rover/sol-1", "--archive", "s3://rover/archive", "--plan", pixel_plan, **s3)
+    assert picked(again) == picked(remote)
+    assert again["run"] == remote["run"]
+
+    key = next(k for k in s3_filesystem().find("rover/archive/features") if "/values/c/" in k)
+    s3_filesystem().rm(key)
+    out, _ = interpdisc("verify", "s3://rover/archive", expect=3, **s3)
+    assert "its chunk is missing" in out
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(interpdisc: Command, s3: dict[str, str], tmp_path: Path) -> None:
+    """Exit code 2 and a sentence, whatever the S3 client raises."""
+    _, err = interpdisc("discover", "s3://nowhere/images", "--archive", tmp_path / "archive", expect=2, **s3)
+    assert "s3://nowhere/images" in err
+    assert "Traceback" not in err
