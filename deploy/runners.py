@@ -3,9 +3,13 @@
 import os
 from typing import Any
 
+import cloudpickle
 from dask import annotate  # type: ignore[attr-defined]
 from prefect_dask.task_runners import DaskTaskRunner
 
+import deploy
+import flows
+import tasks
 from interpdisc_core.errors import PlanError
 
 HEAVY = frozenset({"extract", "explain"})
@@ -46,7 +50,12 @@ def local(workers: int) -> WorkerRunner:
 
 
 def by_address(address: str) -> WorkerRunner:
-    """A scheduler that is running. The worker need not have the checkout: the core and Prefect are enough."""
+    """A scheduler that is running. Its workers need not have the checkout: the core, Prefect and Dask are enough.
+
+    With each task travels the flow that it belongs to, and with that its runner; all of them go by value.
+    """
+    for package in (deploy, flows, tasks):
+        cloudpickle.register_pickle_by_value(package)
     return WorkerRunner(address=address)
 
 

@@ -17,7 +17,6 @@ from interpdisc_core.runs import Inputs
 from interpdisc_core.sources import title
 from interpdisc_core.storage import Place
 
-
 LOGGING = {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_LOGGING_ROOT_LEVEL": "INFO"}
 """What makes the core's own log lines appear in the Prefect UI; workers started by hand need it too."""
 

@@ -8,9 +8,11 @@ from interpdisc_core.ingest import ranges
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Stopwatch, Watch
 from interpdisc_core.runs import Inputs
-from tasks import explain as explaining
-from tasks import extract as extraction
-from tasks import ingest, publish, select
+from tasks.explain import explain
+from tasks.extract import extract
+from tasks.ingest import check, enlist, settle
+from tasks.publish import publish
+from tasks.select import select
 
 
 @flow(name="discover", flow_run_name="discover {name}", validate_parameters=True)
@@ -27,27 +29,27 @@ def discover(
     plan = plan or Plan()
     marks, clock = Watch(archive, watch), Stopwatch()
 
-    listing = ingest.enlist(archive, inputs)
+    listing = enlist(archive, inputs)
     marks.begin("ingest", listing.unchecked, "images")
     parts = ranges(listing.unchecked, block, workers)
-    gather("ingest", [ingest.check.submit(archive, listing.name, rows, listing.turn, marks) for rows in parts])
-    settled = ingest.settle(archive, listing.name, plan, inputs, block, workers)
+    gather("ingest", [check.submit(archive, listing.name, rows, listing.turn, marks) for rows in parts])
+    settled = settle(archive, listing.name, plan, inputs, block, workers)
     clock.lap("ingest")
 
     marks.begin("extract", settled.images, "images")
-    blocks = [extraction.extract.submit(archive, plan, part, settled.turn, marks) for part in settled.blocks]
+    blocks = [extract.submit(archive, plan, part, settled.turn, marks) for part in settled.blocks]
     gather("extract", blocks)
     clock.lap("extract")
 
     marks.begin("select", plan.picks, "picks")
-    selected = select.select(archive, settled.run, marks)
+    selected = select(archive, settled.run, marks)
     clock.lap("select")
 
     groups, cost = spread(plan, selected.picks, workers)
     marks.begin("explain", cost, "steps")
-    gather("explain", [explaining.explain.submit(archive, settled.run, ranks, marks) for ranks in groups])
+    gather("explain", [explain.submit(archive, settled.run, ranks, marks) for ranks in groups])
     clock.lap("explain")
 
-    published = publish.publish(archive, settled.run, out, clock.laps)
+    published = publish(archive, settled.run, out, clock.laps)
     show(published)
     return published.address
