@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DONE := $(VENV)/.interpdisc-installed
 
-.PHONY: help setup demo test test-all lint lock clean
+.PHONY: help setup demo test test-slow lint lock clean
 
 help:
 	@echo "make demo      the whole job on photos that ship in packages; prints where the report is"
-	@echo "make test      the tests (make test-all: the slow ones too)"
+	@echo "make test      the tests (make test-slow: those that kill processes and the like)"
 	@echo "make setup     the environment, in $(VENV)"
 	@echo "make lint      ruff, mypy, import contracts"
 	@echo "make lock      write constraints.txt anew from the environment"
@@ -28,8 +28,8 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-test-all: setup
-	$(BIN)/python -m pytest -m "slow or not slow"
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,6 +16,11 @@ HEAVY = frozenset({"extract", "explain"})
 """Tasks that run a network; on a cluster with GPU workers they take one GPU each."""
 
 
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+"""glibc keeps what a network frees for its next batch. Dask's own setting gives it back at once, and half of the
+rendering's time goes into asking for it again; set this for workers started by hand too."""
+
+
 class WorkerRunner(DaskTaskRunner):
     """A Dask task runner that asks for one GPU a network task, where the cluster has workers that offer them.
 
@@ -36,6 +41,8 @@ class WorkerRunner(DaskTaskRunner):
 
 def local(workers: int) -> WorkerRunner:
     """A cluster of `workers` processes on this machine, one thread each, on loopback, for the time of a run."""
+    for name, value in MEMORY.items():
+        os.environ.setdefault(name, value)
     return WorkerRunner(
         cluster_class="distributed.LocalCluster",
         cluster_kwargs={

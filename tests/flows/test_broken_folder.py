@@ -75,7 +75,12 @@ def _bomb() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _broken(folder: Path) -> int:
@@ -122,7 +127,16 @@ class _Page(html.parser.HTMLParser):
 def test_a_broken_fifth_stops_nothing(folder: Path, interpdisc: Command, tmp_path: Path) -> None:
     """Each broken file is quarantined with its reason, each copy is scored once, and nothing is unaccounted for."""
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"representation": {"kind": "pixels", "side": 8}, "picks": 235, "selector": {"kind": "random"}, "explain": 0}))
+    plan.write_text(
+        json.dumps(
+            {
+                "representation": {"kind": "pixels", "side": 8},
+                "picks": 235,
+                "selector": {"kind": "random"},
+                "explain": 0,
+            }
+        )
+    )
     result = interpdisc.discover(folder, "--archive", tmp_path / "archive", "--plan", plan, "--out", tmp_path / "out")
     assert sum(result["counts"].values()) == 300
     assert result["counts"]["quarantined"] == 60
@@ -173,7 +187,9 @@ def test_the_page_in_a_browser(folder: Path, interpdisc: Command, tmp_path: Path
     assert "<script>alert" not in dom
     assert "&lt;script&gt;" in dom or "&lt;img src=x" in dom
     shot = tmp_path / "phone.png"
-    subprocess.run([*common, "--window-size=500,900", f"--screenshot={shot}", page], capture_output=True, timeout=120, check=True)
+    subprocess.run(
+        [*common, "--window-size=500,900", f"--screenshot={shot}", page], capture_output=True, timeout=120, check=True
+    )
     picture = np.asarray(Image.open(shot).convert("L"))
     assert picture.std() > 10, "the page is not blank"
     assert len(re.findall(r"data:image/jpeg", dom)) >= 60

@@ -24,7 +24,11 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(wheel, check=True, cwd=folder)
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     python = folder / "venv" / "bin" / "python"
-    site = Path(subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"], text=True).strip())
+    site = Path(
+        subprocess.check_output(
+            [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"], text=True
+        ).strip()
+    )
     (built,) = folder.glob("*.whl")
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", site, built], check=True)
     # Its libraries are those of this environment, by path: a plain line in a .pth file does not bring along that
@@ -37,7 +41,9 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scheduler(core_only: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Path]]]:
+def scheduler(
+    core_only: Path, server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[str, Path]]]:
     """The address of a scheduler with one worker of the checkout and one of the core alone, and the workers' logs."""
     folder = tmp_path_factory.mktemp("cluster")
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
@@ -46,7 +52,11 @@ def scheduler(core_only: Path, server: str, tmp_path_factory: pytest.TempPathFac
     env |= LOGGING | {"PREFECT_API_URL": server}
     address_file = folder / "scheduler.json"
     dask = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    processes = [subprocess.Popen([sys.executable, *dask, "--scheduler-file", address_file], env=env, cwd=folder, stderr=subprocess.DEVNULL)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *dask, "--scheduler-file", address_file], env=env, cwd=folder, stderr=subprocess.DEVNULL
+        )
+    ]
     try:
         until(address_file.exists)
         import json
@@ -56,8 +66,23 @@ def scheduler(core_only: Path, server: str, tmp_path_factory: pytest.TempPathFac
         for name, python, path in (("checkout", sys.executable, str(CHECKOUT)), ("core", str(core_only), "")):
             logs[name] = folder / f"{name}.log"
             with logs[name].open("w") as log:
-                command = [python, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--name", name, "--no-dashboard"]
-                processes.append(subprocess.Popen(command, env=env | ({"PYTHONPATH": path} if path else {}), cwd=folder, stdout=log, stderr=log))
+                command = [
+                    python,
+                    "-m",
+                    "distributed.cli.dask_worker",
+                    address,
+                    "--nthreads",
+                    "1",
+                    "--no-nanny",
+                    "--name",
+                    name,
+                    "--no-dashboard",
+                ]
+                processes.append(
+                    subprocess.Popen(
+                        command, env=env | ({"PYTHONPATH": path} if path else {}), cwd=folder, stdout=log, stderr=log
+                    )
+                )
         yield address, logs
     finally:
         for process in reversed(processes):

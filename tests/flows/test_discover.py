@@ -65,10 +65,16 @@ def test_where_maps_sum_to_the_scores(first: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def test_a_second_time_nothing_is_computed_again(first: dict[str, Any], interpdisc: Command, tiles: tuple[Path, Path]) -> None:
+def test_a_second_time_nothing_is_computed_again(
+    first: dict[str, Any], interpdisc: Command, tiles: tuple[Path, Path]
+) -> None:
     """The same command is the same run; features, picks and explanations are left untouched."""
     archive = Path(first["archive"])
-    kept = [*archive.glob("features/**/c/**/*"), *archive.glob("runs/*/vectors/**/*"), *archive.glob("runs/*/explanations/*")]
+    kept = [
+        *archive.glob("features/**/c/**/*"),
+        *archive.glob("runs/*/vectors/**/*"),
+        *archive.glob("runs/*/explanations/*"),
+    ]
     before = {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
     parts = len(list(archive.glob("catalog/*")))
     again = interpdisc.discover(
@@ -97,7 +103,7 @@ def test_the_archive_is_sound_and_damage_is_found(first: dict[str, Any], interpd
 
     out, _ = interpdisc("verify", first["archive"])
     assert "sound" in out
-    chunk = sorted(Path(first["archive"]).glob("features/*/*/values/c/*/0"))[0]
+    chunk = min(Path(first["archive"]).glob("features/*/*/values/c/*/0"))
     for number, damage in enumerate((_flip_a_bit, os.unlink)):
         copy = tmp_path / f"copy-{number}"
         shutil.copytree(first["archive"], copy)
@@ -105,8 +111,8 @@ def test_the_archive_is_sound_and_damage_is_found(first: dict[str, Any], interpd
         out, _ = interpdisc("verify", copy, expect=3)
         assert "FAULT" in out
     shutil.copytree(first["archive"], tmp_path / "lost")
-    sorted((tmp_path / "lost" / "catalog").iterdir())[0].unlink()
-    sorted((tmp_path / "lost" / "catalog").iterdir())[-1].unlink()
+    min((tmp_path / "lost" / "catalog").iterdir()).unlink()
+    max((tmp_path / "lost" / "catalog").iterdir()).unlink()
     out, _ = interpdisc("verify", tmp_path / "lost", expect=3)
     assert "FAULT" in out
 
@@ -149,7 +155,9 @@ def _post(server: str, path: str, body: dict[str, Any]) -> Any:
         return json.load(answer)
 
 
-def test_background_counts_as_known(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path) -> None:
+def test_background_counts_as_known(
+    interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path
+) -> None:
     """Figure 1 of the paper: what is in the background is not picked, and what is like it comes late."""
     photos = tiles[0]
     background = tmp_path / "known"
@@ -157,7 +165,15 @@ def test_background_counts_as_known(interpdisc: Command, tiles: tuple[Path, Path
     for tile in photos.glob("brick-*.png"):
         os.link(tile, background / tile.name)
     result = interpdisc.discover(
-        photos, "--background", background, "--archive", tmp_path / "archive", "--plan", pixel_plan, "--labels", tiles[1]
+        photos,
+        "--background",
+        background,
+        "--archive",
+        tmp_path / "archive",
+        "--plan",
+        pixel_plan,
+        "--labels",
+        tiles[1],
     )
     assert result["known"] == len(list(background.iterdir()))
     assert result["candidates"] == len(list(photos.iterdir())) - result["known"]
@@ -165,7 +181,9 @@ def test_background_counts_as_known(interpdisc: Command, tiles: tuple[Path, Path
     assert all(pick["nearest"] for pick in result["picks"]), "even the first pick has a nearest image already seen"
 
 
-def test_nothing_new_is_said_and_is_no_error(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path) -> None:
+def test_nothing_new_is_said_and_is_no_error(
+    interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path
+) -> None:
     """Two contents under four names: byte-identical files are scored once, and the picks end when nothing is new."""
     import shutil
 

@@ -23,7 +23,9 @@ PICKS = "380"
 @pytest.fixture(scope="module")
 def straight(interpdisc: Command, tiles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a run that nobody disturbs picks."""
-    return interpdisc.discover(tiles[0], "--archive", tmp_path_factory.mktemp("straight"), "-n", PICKS, "--explain", "0")
+    return interpdisc.discover(
+        tiles[0], "--archive", tmp_path_factory.mktemp("straight"), "-n", PICKS, "--explain", "0"
+    )
 
 
 def _start(interpdisc: Command, tiles: tuple[Path, Path], archive: Path, **env: str) -> Job:
@@ -111,7 +113,7 @@ def test_control_c_says_how_to_go_on(
     until(lambda: len(_records(tmp_path)) >= 3)
     family = psutil.Process(job.process.pid).children(recursive=True)
     os.killpg(job.process.pid, signal.SIGINT)  # as a terminal does: to all processes of the job
-    code, out, err = job.finish(120)
+    code, _out, err = job.finish(120)
     assert code == 130, err
     assert "the same command goes on" in err
     assert "Traceback" not in err
@@ -130,7 +132,7 @@ def test_a_full_disk_is_one_sentence(
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode()}")
     try:
-        code, out, err = _start(interpdisc, tiles, disk / "archive").finish()
+        code, _out, err = _start(interpdisc, tiles, disk / "archive").finish()
         assert code in (1, 2)
         assert "the disk is full" in err
         assert "Traceback" not in err

@@ -23,7 +23,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     env = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
@@ -56,7 +58,13 @@ def test_the_same_job_in_s3(
 
     folder = tmp_path / "images"
     folder.mkdir()
-    names = ["two words.png", "<b>bold</b>".replace("/", "") + ".png", "naïve-漢字.png", "quote\"s'.png", "percent%20+.png"]
+    names = [
+        "two words.png",
+        "<b>bold</b>".replace("/", "") + ".png",
+        "naïve-漢字.png",
+        "quote\"s'.png",
+        "percent%20+.png",
+    ]
     for number, tile in enumerate(sorted(tiles[0].iterdir())[:60]):
         os.link(tile, folder / (names[number] if number < len(names) else tile.name))
     (folder / "broken.jpg").write_bytes(b"no image")
