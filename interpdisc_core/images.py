@@ -10,21 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from interpdisc_core.errors import Unreadable
 
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-MAX_PIXELS = 400_000_000
-"""Above this many pixels an image is refused as a decompression bomb (400 MP is 1.2 GB decoded)."""
+MAX_PIXELS = 178_000_000
+"""Above this many pixels an image is refused as a decompression bomb; Pillow's own limit is a little higher."""
 MAX_BYTES = 2_000_000_000
 """Above this many bytes a file is refused unread."""
 _WIDE = ("I;16", "I;16B", "I;16L", "I;16N")
-
-Image.MAX_IMAGE_PIXELS = None  # the check is ours, below: Pillow's own warns first and raises only at twice the limit
-ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,8 @@ def _open(data: bytes) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise Unreadable(f"not an image that can be read (none of {', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"decompression bomb: {_said(error).partition(', could')[0]}") from None
     except Exception as error:
         raise Unreadable(f"damaged header: {_said(error)}") from error
     if image.width * image.height > MAX_PIXELS:

@@ -355,7 +355,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(name: str) -> None
     finally:
         tracemalloc.stop()
     assert "bomb" in reason
-    assert " x " in reason
+    assert "pixels" in reason
     assert seconds < 1
     assert peak < 20e6
 

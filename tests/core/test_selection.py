@@ -135,7 +135,8 @@ def test_fewer_images_than_picks(tmp_path: Path) -> None:
     """Every image is picked once; that is no exhaustion."""
     archive = tmp_path / "archive"
     settled = prepared(archive, photos(tmp_path / "in", 5), plan=planned())
-    assert selected(archive, settled) == Selected(settled.run, 5, 0, False, 0)
+    made = selected(archive, settled)
+    assert (made.picks, made.exhausted) == (5, False)
     assert len({pick.id for pick in run_of(archive, settled).picks()}) == 5
 
 
@@ -322,20 +323,20 @@ def test_the_nearest_seen(archive: Path, folders: tuple[Path, Path], known: bool
 def test_unreadable_candidates_are_left_out(tmp_path: Path, damage: str) -> None:
     """An image without a vector is not picked; neither does it count as known."""
     archive, folder = tmp_path / "archive", photos(tmp_path / "in", 4)
-    known = photos(tmp_path / "known", 2, first=50)
+    known = photos(tmp_path / "known" / "old", 2, first=50).parent
     if damage == "cut":
-        for path in (folder / "01.png", known / "00.png"):
+        for path in (folder / "01.png", known / "old" / "00.png"):
             put(path, path.read_bytes()[:-70])
     plan = planned()
     settled = ingested(archive, folder, plan=plan, background=(known,), block=2)
     if damage == "gone":
-        for path in (folder / "01.png", known / "00.png"):
+        for path in (folder / "01.png", known / "old" / "00.png"):
             path.unlink()
     extracted(archive, settled, plan)
     assert selected(archive, settled).picks == 3
     picks = run_of(archive, settled).picks()
     assert {pick.id for pick in picks} == {"00.png", "02.png", "03.png"}
-    assert {near.id for near in picks[0].nearest} == {"01.png"}
+    assert {near.id for near in picks[0].nearest} == {"old/01.png"}
     assert picks[0].nearest[0].role == "background"
 
 
@@ -361,10 +362,11 @@ def test_an_image_that_comes_back_is_selected(tmp_path: Path) -> None:
     put(folder / "05.png", data, when)
     again = prepared(archive, folder, plan=plan)
     assert again.run == settled.run
-    assert selected(archive, again) == Selected(settled.run, 13, 0, False, 0)
+    made = selected(archive, again)
+    assert (made.picks, made.resumed_at) == (13, 0)
     fresh = prepared(tmp_path / "fresh", folder, plan=plan)
     selected(tmp_path / "fresh", fresh)
-    assert picks_of(archive, again) == picks_of(tmp_path / "fresh", fresh)
+    assert run_of(archive, again).picks() == run_of(tmp_path / "fresh", fresh).picks()
 
 
 def test_labels_that_come_later(tmp_path: Path) -> None:
@@ -418,7 +420,8 @@ def test_picks_end_where_nothing_is_new(tmp_path: Path) -> None:
         put(tmp_path / "in" / f"{number}.bmp", picture(number, "BMP"))
         put(tmp_path / "in" / f"{number}.png", picture(number))
     settled = prepared(archive, tmp_path / "in", plan=planned())
-    assert selected(archive, settled) == Selected(settled.run, 3, 3, True, 0)
+    made = selected(archive, settled)
+    assert (made.picks, made.exhausted) == (3, True)
     straight = picks_of(archive, settled)
     run_of(archive, settled).place.remove("picks.json")
     assert selected(archive, settled).exhausted

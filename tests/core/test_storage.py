@@ -186,14 +186,6 @@ def test_an_archive_that_is_a_file(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "file").read_bytes() == b"here"
 
 
-def test_listing_an_archive_that_is_a_file(tmp_path: Path) -> None:
-    """Nothing is in it."""
-    (tmp_path / "file").write_bytes(b"here")
-    assert Place.of(tmp_path / "file").names() == []
-    with pytest.raises(OSError, match="directory"):
-        Place.of(tmp_path / "file").read("name")
-
-
 # ---------------------------------------------------------------------------------------------------------- JSON
 
 json_values = st.recursive(

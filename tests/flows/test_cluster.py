@@ -118,3 +118,45 @@ def test_no_scheduler_is_one_sentence(interpdisc: Command, tiles: tuple[Path, Pa
     """Exit code 2 and a sentence where nothing answers at the address."""
     _, err = interpdisc("discover", tiles[0], "--archive", tmp_path, "--scheduler", "tcp://127.0.0.1:9", expect=2)
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in err
+
+
+def test_network_tasks_go_to_gpu_workers(server: str, tmp_path: Path) -> None:
+    """Where a worker offers GPU, extraction and rendering run there and nowhere else, one a GPU at a time."""
+    script = tmp_path / "placed.py"
+    script.write_text(PLACED)
+    env = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(CHECKOUT)}
+    out = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=240, check=True).stdout
+    assert "extract ['gpu']" in out
+    assert "check ['cpu', 'gpu']" in out
+
+
+PLACED = '''
+import time
+from distributed import Client, Nanny, SpecCluster, Scheduler
+from prefect import flow, task
+from deploy.runners import by_address
+
+def where():
+    from distributed import get_worker
+    time.sleep(0.5)
+    return get_worker().name
+
+extract = task(name="extract")(where)
+check = task(name="check")(where)
+
+@flow
+def placed():
+    for one in (extract, check):
+        print(one.name, sorted(set(future.result() for future in [one.submit() for _ in range(6)])))
+
+if __name__ == "__main__":
+    local = {"host": "127.0.0.1", "dashboard_address": None}
+    workers = {
+        "cpu": {"cls": Nanny, "options": {"nthreads": 1, **local}},
+        "gpu": {"cls": Nanny, "options": {"nthreads": 1, "resources": {"GPU": 1}, **local}},
+    }
+    with SpecCluster(workers, scheduler={"cls": Scheduler, "options": local}) as cluster:
+        with Client(cluster) as client:
+            client.wait_for_workers(2)
+        placed.with_options(task_runner=by_address(cluster.scheduler_address))()
+'''
