@@ -49,7 +49,7 @@ def local(workers: int) -> WorkerRunner:
             "n_workers": workers,
             "threads_per_worker": 1,
             "host": "127.0.0.1",
-            "dashboard_address": None,
+            "dashboard_address": "127.0.0.1:0",
             "silence_logs": 40,
             "preload": ["deploy.workers"],
         },

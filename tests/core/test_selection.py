@@ -208,7 +208,7 @@ def test_interrupted_anywhere_the_picks_are_the_same(
     np.testing.assert_array_equal(np.array([run.vectors(rank) for rank in range(1, 23)]), vectors)
 
 
-@pytest.mark.parametrize("after", range(0, 24, 3))
+@pytest.mark.parametrize("after", [4, 15, 22])
 def test_one_interruption(
     archive: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -394,7 +394,7 @@ def test_a_folder_that_was_moved(tmp_path: Path) -> None:
     assert again.run == settled.run
     selected(archive, again)
     picks = run_of(archive, again).picks()
-    assert all("/b/in/" in item.uri for pick in picks for item in (pick, *pick.nearest))
+    assert all("/b/in/" in uri for pick in picks for uri in (pick.uri, *(near.uri for near in pick.nearest)))
 
 
 # ------------------------------------------------------------------------------------------------- nothing new
