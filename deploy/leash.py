@@ -13,7 +13,6 @@ import sys
 def main() -> None:
     """Start the command, wait for the parent's word or end, and act on it."""
     process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
-    print(process.pid, flush=True)
     said = sys.stdin.read()
     if said.strip() == "keep" or process.poll() is not None:
         return

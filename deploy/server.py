@@ -76,7 +76,7 @@ def prefect_server(*, keep: bool) -> Iterator[Server]:
         leash = subprocess.Popen(
             [sys.executable, "-m", "deploy.leash", sys.executable, "-m", "prefect", "server", "start",
              "--host", "127.0.0.1", "--port", str(port)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, start_new_session=True,
             env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_SERVER_LEVEL": "WARNING", "PYTHONPATH": _checkout()},
         )  # fmt: skip
         try:

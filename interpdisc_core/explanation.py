@@ -4,16 +4,18 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 
 from interpdisc_core import digest
 from interpdisc_core.errors import PlanError, Unreadable
 from interpdisc_core.extraction import prepared
 from interpdisc_core.images import Pixels
+from interpdisc_core.inverters import Invert
 from interpdisc_core.plan import Plan
-from interpdisc_core.progress import Watch
+from interpdisc_core.progress import Meter, Watch
 from interpdisc_core.runs import Explanation, Pick, Run
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
@@ -24,7 +26,7 @@ PANELS = ("control", "expected", "new")
 CARDS = 50
 """Picks that the report shows at large, and that are explained for it."""
 _TOGETHER = 6
-"""Picks that are rendered in one task, as one batch."""
+"""Picks that are rendered in one task."""
 _RENDERING = 40
 """How many where-maps the rendering of one pick is worth in time, for the progress bar."""
 
@@ -40,22 +42,30 @@ class Explained:
 def explain(url: str, run_id: str, ranks: tuple[int, int], watch: Watch) -> Explained:
     """Explain the picks of ranks first to last; those that are explained already are left alone.
 
-    The where-map is made for all of them, the renderings for the first `plan.explain` of the run, in one batch.
+    The where-map is made for all of them, the renderings for the first `plan.explain` of the run.
     """
     run = Run(Place.of(url), run_id)
     plan = run.plan
     meter = watch.meter("explain", f"{ranks[0]:04d}")
     todo = [pick for pick in run.picks()[ranks[0] - 1 : ranks[1]] if run.explanation(pick.rank) is None]
-    render = [pick for pick in todo if pick.rank <= plan.explain]
-    worth = len(render) * _RENDERING
-    done = _cost(plan, ranks) - worth - len(todo)
-    pictures = _render(run, plan, render, lambda share: meter.at(done + share * worth)) if render else {}
-    meter.at(done + worth)
+    done = _cost(plan, ranks) - sum(_cost(plan, (pick.rank, pick.rank)) for pick in todo)
+    renderer = _Renderer(run, plan)
+    rendered = 0
     for pick in todo:
-        run.write_explanation(pick.rank, _explain(run, plan, pick, pictures.get(pick.rank, {})))
-        meter.add(1)
+        pictures: dict[str, Pixels] = {}
+        if pick.rank <= plan.explain:
+            renderer.report = partial(_part_done, meter, done)
+            pictures = renderer.pictures(_panels(run, pick))
+            rendered += bool(pictures)
+        run.write_explanation(pick.rank, _explain(run, plan, pick, pictures))
+        done += _cost(plan, (pick.rank, pick.rank))
+        meter.at(done)
     meter.close()
-    return Explained(ranks, len(render))
+    return Explained(ranks, rendered)
+
+
+def _part_done(meter: Meter, done: int, share: float) -> None:
+    meter.at(done + share * _RENDERING)
 
 
 def spread(plan: Plan, picks: int, workers: int) -> tuple[list[tuple[int, int]], int]:
@@ -91,45 +101,55 @@ def _explain(run: Run, plan: Plan, pick: Pick, pictures: dict[str, Pixels]) -> E
     return Explanation(where, pictures, _numbers(plan, x, expected, pictures))
 
 
-def _render(run: Run, plan: Plan, picks: list[Pick], report: Callable[[float], None]) -> dict[int, dict[str, Pixels]]:
-    """Pictures of x, x̂ and the new of each pick; from the archive's cache where they were made before."""
-    wanted: dict[tuple[int, str], Floats] = {}
-    for pick in picks:
-        x, expected, _ = run.vectors(pick.rank)
-        wanted[pick.rank, "control"] = x
-        if not np.isnan(expected).any():
-            residual = x - expected
-            wanted[pick.rank, "expected"] = expected
-            if residual.any():
-                # The authors' step: the residual's mean over the features is moved to the image's own.
-                wanted[pick.rank, "new"] = residual - residual.mean() + x.mean()
-    cache = run.archive / f"cache/{plan.features}-{plan.normalise}-{digest.of_settings(plan.inverter)}"
-    made: dict[tuple[int, str], Pixels] = {}
-    missing = []
-    for name, vector in wanted.items():
+def _panels(run: Run, pick: Pick) -> dict[str, Floats]:
+    """The vectors (d,) that are rendered for a pick: x, x̂, and what is new."""
+    x, expected, _ = run.vectors(pick.rank)
+    panels = {"control": x}
+    if not np.isnan(expected).any():
+        residual = x - expected
+        panels["expected"] = expected
+        if residual.any():
+            # The authors' step: the residual's mean over the features is moved to the image's own.
+            panels["new"] = residual - residual.mean() + x.mean()
+    return panels
+
+
+class _Renderer:
+    """Pictures of a pick's vectors; from the archive's cache where they were made before.
+
+    A pick's panels are one batch, always: an optimiser amplifies the rounding in which batches differ, and what a
+    picture looks like must not depend on how the picks were spread over workers.
+    """
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self.plan = plan
+        self.cache = run.archive / f"cache/{plan.features}-{plan.normalise}-{digest.of_settings(plan.inverter)}"
+        self.report: Callable[[float], None] = lambda share: None
+        self._invert: Invert | None = None
+
+    def _tell(self, share: float) -> None:
+        self.report(share)
+
+    def pictures(self, panels: dict[str, Floats]) -> dict[str, Pixels]:
+        """Pictures (size, size, 3) by panel; none where the representation cannot be inverted so."""
+        vectors = np.array(list(panels.values()))
+        name = f"{digest.of_array(vectors)[:32]}.npz"
         try:
-            made[name] = np.asarray(Image.open(io.BytesIO(cache.read(_named(vector))), formats=["PNG"]).convert("RGB"))
-        except (OSError, ValueError):
-            missing.append(name)
-    if missing:
+            with np.load(io.BytesIO(self.cache.read(name)), allow_pickle=False) as kept:
+                return dict(zip(panels, kept["pictures"], strict=True))
+        except (OSError, ValueError, KeyError, BadZipFile):
+            pass  # not there, or damaged: it is made anew
         try:
-            invert = plan.inverter.load(plan.representation, plan.normalise, report)
+            if self._invert is None:
+                self._invert = self.plan.inverter.load(self.plan.representation, self.plan.normalise, self._tell)
         except PlanError as error:
             log.warning("nothing is rendered: %s", error)
             return {}
-        for name, picture in zip(missing, invert(np.array([wanted[name] for name in missing])), strict=True):
-            made[name] = picture
-            sink = io.BytesIO()
-            Image.fromarray(picture).save(sink, "PNG")
-            cache.write(_named(wanted[name]), sink.getvalue())
-    pictures: dict[int, dict[str, Pixels]] = {}
-    for (rank, panel), picture in made.items():
-        pictures.setdefault(rank, {})[panel] = picture
-    return pictures
-
-
-def _named(vector: Floats) -> str:
-    return digest.of_array(vector)[:32] + ".png"
+        made = self._invert(vectors)
+        sink = io.BytesIO()
+        np.savez_compressed(sink, pictures=made)
+        self.cache.write(name, sink.getvalue())
+        return dict(zip(panels, made, strict=True))
 
 
 def _numbers(plan: Plan, x: Floats, expected: Floats, pictures: dict[str, Pixels]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,8 +55,9 @@ def extract(url: str, plan: Plan, block: Block, turn: int, watch: Watch) -> Rece
     rows = batch.table.slice(start, stop - start).to_pylist()
     values: np.ndarray | None = None
     failed: dict[int, Unreadable] = {}
-    images = enumerate(_prepared(plan, rows))
+    images, copies = enumerate(_prepared(plan, rows)), _Copies(archive, plan)
     while group := list(itertools.islice(images, BATCH)):
+        group = [(row, copies.instead(rows[row], image)) for row, image in group]
         good = [(row, image) for row, image in group if not isinstance(image, Unreadable)]
         failed.update({row: image for row, image in group if isinstance(image, Unreadable)})
         features = embed(np.stack([image for _, image in good])) if good else None
@@ -69,7 +70,7 @@ def extract(url: str, plan: Plan, block: Block, turn: int, watch: Watch) -> Rece
         blank = embed(np.zeros((1, plan.representation.side, plan.representation.side, 3), dtype=np.uint8))
         values = np.full((len(rows), blank.shape[1]), np.nan, dtype=np.float32)
     if failed:
-        _quarantine(archive, plan, block, turn, {rows[row]["key"]: error for row, error in failed.items()})
+        _quarantine(archive, plan, block, turn, {rows[row]["sha256"]: error for row, error in failed.items()})
     store.create(batch, values.shape[1])
     reasons = {start + row: str(error) for row, error in failed.items()}
     store.write(batch, block.number, values, reasons, describe(embed))
@@ -115,10 +116,40 @@ def prepared(plan: Plan, uri: str, sha256: str) -> Pixels:
     return image
 
 
+class _Copies:
+    """Other inputs that hold, or held, the contents of a block; the catalog is read when the first is asked for."""
+
+    def __init__(self, archive: Place, plan: Plan) -> None:
+        self.archive, self.plan = archive, plan
+        self.uris: dict[str, set[str]] | None = None
+
+    def instead(self, row: dict[str, str], image: Pixels | Unreadable) -> Pixels | Unreadable:
+        """The image; where it cannot be got at, the same content from elsewhere."""
+        if not isinstance(image, Unreadable) or not image.access:
+            return image
+        if self.uris is None:
+            self.uris = {}
+            for entry in catalog.load(self.archive).values():
+                if entry.sha256:
+                    self.uris.setdefault(entry.sha256, set()).add(entry.uri)
+        for uri in sorted(self.uris.get(row["sha256"], set()) - {row["uri"]}):
+            try:
+                return prepared(self.plan, uri, row["sha256"])
+            except Unreadable as error:
+                if not error.access:
+                    return error
+        return image
+
+
 def _quarantine(archive: Place, plan: Plan, block: Block, turn: int, failed: dict[str, Unreadable]) -> None:
-    known = catalog.load(archive)
-    events = [
-        known[key].now("quarantined", str(error), access=error.access, batch=-1, row=-1)
-        for key, error in failed.items()
-    ]
+    """Every input of these contents (by sha256), none of which could be read; the contents lose their rows."""
+    events = []
+    for entry in catalog.load(archive).values():
+        if (error := failed.get(entry.sha256)) is None:
+            continue
+        # All of them whatever they are by now: after a kill this part is written again, and must be the same.
+        if entry.status == "superseded-by":
+            events.append(replace(entry, batch=-1, row=-1))
+        else:
+            events.append(entry.now("quarantined", str(error), access=error.access, batch=-1, row=-1))
     catalog.write_part(archive, turn, f"extract-{plan.features}-{block.batch:06d}-{block.number:06d}", events)

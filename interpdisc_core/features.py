@@ -139,8 +139,12 @@ class FeatureStore:
 
     def record(self, block: Block) -> Record:
         """The record of a complete block."""
-        value = self._place(block.batch).read_json(f"records/{block.number:06d}.json")
-        return Record(tuple(value["rows"]), value["sha256"], value["failed"], value["runtime"])
+        name = f"records/{block.number:06d}.json"
+        value = self._place(block.batch).read_json(name)
+        try:
+            return Record(tuple(value["rows"]), value["sha256"], value["failed"], value["runtime"])
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{self._place(block.batch).url}/{name} is damaged: it is not a record.") from error
 
     def read(self, batch: Batch, number: int) -> Values:
         """A block's values (rows, d) float32."""
@@ -150,7 +154,10 @@ class FeatureStore:
     def fault(self, batch: Batch, number: int) -> str | None:
         """What is wrong with a complete block, or None: its chunk is missing, or its hash does not hold."""
         where = f"features/{self.name}/{batch.number:06d}, block {number}"
-        record = self.record(Block(batch.number, number))
+        try:
+            record = self.record(Block(batch.number, number))
+        except StoreError as error:
+            return str(error)
         if tuple(record.rows) != batch.rows(number):
             return f"{where}: its record speaks of other rows than the batch"
         if not self._place(batch.number).exists(f"values/c/{number}/0"):
@@ -165,9 +172,8 @@ class FeatureStore:
         return zarr.open_array(
             store=f"{self._place(batch).url}/values",
             mode="r+",
-            config={"write_empty_chunks": True},
             storage_options=_options(self.archive),
-        )
+        ).with_config({"write_empty_chunks": True})  # to `open_array` it means nothing
 
 
 def gather(store: FeatureStore, places: list[tuple[int, int]]) -> Values:
@@ -185,13 +191,26 @@ def gather(store: FeatureStore, places: list[tuple[int, int]]) -> Values:
     for block, rows in sorted(wanted.items()):
         if block.number not in done[block.batch]:
             raise StoreError(f"{store.archive.url}: block {block.number} of batch {block.batch} is not extracted yet.")
-        values = store.read(known[block.batch], block.number)
+        values = _whole(store, known[block.batch], block.number)
         if result is None:
             result = np.full((len(places), values.shape[1]), np.nan, dtype=np.float32)
         start = known[block.batch].rows(block.number)[0]
         positions, numbers = zip(*rows, strict=True)
         result[list(positions)] = values[np.array(numbers) - start]
     return np.empty((0, 0), dtype=np.float32) if result is None else result
+
+
+def _whole(store: FeatureStore, batch: Batch, number: int) -> Values:
+    """A block's values; without a vector only the rows of which the record says so."""
+    where = f"{store.archive.url}: block {number} of batch {batch.number} of features/{store.name}"
+    try:
+        values = store.read(batch, number)
+    except Exception as error:
+        raise StoreError(f"{where} cannot be read: {error}.") from error
+    absent = set((np.flatnonzero(np.isnan(values).any(axis=1)) + batch.rows(number)[0]).tolist())
+    if absent and absent != {int(row) for row in store.record(Block(batch.number, number)).failed}:
+        raise StoreError(f"{where} is damaged: it has lost vectors; `interpdisc verify` says more.")
+    return values
 
 
 def _options(archive: Place) -> dict[str, Any] | None:

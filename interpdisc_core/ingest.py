@@ -159,7 +159,8 @@ def _checked(entry: Entry) -> Entry:
         facts = identify(data)
     except Unreadable as error:
         return entry.now("quarantined", str(error), access=error.access)
-    return entry.now("pending", access=False, sha256=sha256, **asdict(facts))
+    # `access` stays until it is settled: a run killed here is being tried again, and has lost nothing.
+    return entry.now("pending", sha256=sha256, **asdict(facts))
 
 
 def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, workers: int) -> Settled:
@@ -187,14 +188,19 @@ def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, worke
     candidates = [member for member in members if member.role == "candidate"]
     if not candidates:
         why = next(
-            (entry.why for row in listed if (entry := latest[row["key"]]).why and row["role"] == "candidate"), ""
+            (
+                entry.why
+                for row in listed
+                if (entry := latest[row["key"]]).status in ("quarantined", "skipped") and row["role"] == "candidate"
+            ),
+            "",
         )
         raise PlanError(
             f"none of the {len(listed)} inputs is an image to pick from"
             + (f" (the first: {why})." if why else ": all of them are in the background too.")
         )
     named = digest.of_json([plan.digest, [[row["id"], row["role"], latest[row["key"]].sha256] for row in listed]])
-    run = Run(archive, f"{_slug(inputs.sources[0])}-{named[:8]}")
+    run = Run(archive, f"{min(map(_slug, inputs.sources))}-{named[:8]}")
     run.begin(plan, inputs, members, environment())
     store = FeatureStore(archive, plan.features)
     store.describe(plan.representation)
@@ -209,23 +215,29 @@ def _resolve(known: dict[str, Entry], listed: Iterable[str]) -> dict[str, Entry]
     events: dict[str, Entry] = {}
     rows = {e.sha256: (e.batch, e.row) for e in known.values() if e.row >= 0}
     versions = {known[key].uri: key for key in listed if known[key].sha256}
+    undecodable = {e.sha256: e.why for e in known.values() if e.status == "quarantined" and e.sha256 and not e.access}
     alive: dict[str, list[Entry]] = {}
     for entry in known.values():
-        if not entry.sha256 or entry.status in ("quarantined", "skipped", "superseded-by"):
+        if not entry.sha256 or entry.status in ("quarantined", "skipped"):
+            continue
+        if entry.status == "superseded-by" and versions.get(entry.uri) != entry.key:
+            continue  # unless the old version was put back, time stamp and all
+        if entry.sha256 in undecodable:
+            events[entry.key] = entry.now("quarantined", undecodable[entry.sha256], access=False, batch=-1, row=-1)
             continue
         newer = known[versions.get(entry.uri, entry.key)]
         if newer.key != entry.key and newer.sha256 != entry.sha256:
-            events[entry.key] = entry.now("superseded-by", newer.key)
+            events[entry.key] = entry.now("superseded-by", newer.key, access=False)
         else:
             alive.setdefault(entry.sha256, []).append(entry)
     for sha256, same in alive.items():
         first = next((entry for entry in same if entry.status == "ready"), same[0])
         if first.status != "ready":
             batch, row = rows.get(sha256, (-1, -1))
-            events[first.key] = first.now("ready", batch=batch, row=row)
+            events[first.key] = first.now("ready", access=False, batch=batch, row=row)
         for entry in same:
             if entry is not first and (entry.status, entry.why) != ("duplicate-of", first.key):
-                events[entry.key] = entry.now("duplicate-of", first.key)
+                events[entry.key] = entry.now("duplicate-of", first.key, access=False)
     return events
 
 

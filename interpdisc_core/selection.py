@@ -72,7 +72,9 @@ def select(url: str, run_id: str, watch: Watch) -> Selected:
         raise StoreError(f"not one of the images of run {run_id} could be read; its ledger says why for each.")
     # An image that could not be got at last time may be there now: then the picks are to be made again.
     over = digest.of_json([[member.sha256 for member in table.members] for table in (candidates, known)])
-    if run.place.exists("picks.json") and (told := run.place.read_json("picks.json"))["over"] == over:
+    # Picks also tell what is known of the images: labels, addresses and records may be others since.
+    of = digest.of_json([[asdict(member) for member in table.members] for table in (candidates, known)])
+    if run.place.exists("picks.json") and (told := run.place.read_json("picks.json")).get("of") == of:
         ties = [pick["near_ties"] for pick in told["picks"]]
         return Selected(run_id, len(ties), sum(ties), told["exhausted"], len(ties))
     wanted = min(plan.picks, len(candidates.members))
@@ -110,9 +112,7 @@ def select(url: str, run_id: str, watch: Watch) -> Selected:
             zip(rows, (candidates.members[row] for row in rows), scores, ties, nearest, strict=True), start=1
         )
     ]  # fmt: skip
-    run.place.write_json(
-        "picks.json", {"over": over, "exhausted": exhausted, "picks": [asdict(pick) for pick in picks]}
-    )
+    run.place.write_json("picks.json", {"of": of, "exhausted": exhausted, "picks": [asdict(pick) for pick in picks]})
     meter.close()
     return Selected(run_id, len(picks), sum(ties), exhausted, resumed)
 
@@ -142,8 +142,10 @@ def _keep(
 
 def _nearest(candidates: Table, known: Table, rows: Sequence[int]) -> list[tuple[Near, ...]]:
     """For each pick the nearest images that were seen before it: background and earlier picks."""
+    if not rows:
+        return []
     picked = candidates.values[list(rows)].astype(np.float64)
-    background = known.values.astype(np.float64).reshape(len(known.members), picked.shape[1] if len(rows) else 0)
+    background = known.values.astype(np.float64).reshape(len(known.members), picked.shape[1])
     seen = [Near(m.id, m.uri, m.sha256, "background", 0.0) for m in known.members]
     earlier = ((number, candidates.members[row]) for number, row in enumerate(rows, start=1))
     seen += [Near(m.id, m.uri, m.sha256, f"pick {number}", 0.0) for number, m in earlier]

@@ -117,7 +117,7 @@ def _file(path: str, name: str) -> Listed:
         skipped = f"not an image by its name ({match.group(0).lower()})"
     try:
         facts = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in a list's path
         return _entry(path, name, skipped=skipped)  # reading it will say why
     return _entry(path, name, facts.st_size, str(facts.st_mtime_ns), skipped)
 
@@ -183,7 +183,7 @@ def _list_csv(path: str) -> Iterator[Listed]:
 
 def _list_one(given: str, base: str) -> Listed:
     if "://" in given and not given.startswith("file://"):
-        return Listed(given, given)
+        return Listed(shown(given), shown(given))
     path = os.fsdecode(unquote_to_bytes(given.removeprefix("file://"))) if given.startswith("file://") else given
     return _file(os.path.join(base, path), given)
 
@@ -230,6 +230,8 @@ def read(uri: str) -> bytes:
         raise _no_access("no permission to read it") from None
     except OSError as error:
         raise _no_access(f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise _no_access(f"cannot be read: {error}") from error
 
 
 def _read_s3(uri: str) -> bytes:

@@ -4,6 +4,7 @@ Writes are whole and atomic: a reader sees the old bytes, the new ones, or none.
 writing leaves at most a stray `*.partial` file.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -82,7 +83,8 @@ class Place:
             partial.write_bytes(data)
             partial.replace(path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the same reason may forbid this too
+                partial.unlink()
             raise storage_failure(self.url, error) from error
 
     def exists(self, name: str) -> bool:
@@ -124,7 +126,11 @@ class Place:
 
     def write_json(self, name: str, value: Any) -> None:
         """Put `value` at `name` as readable JSON, keys in order."""
-        self.write(name, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        try:
+            data = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # a local path that is not UTF-8
+            data = json.dumps(value, indent=1, sort_keys=True).encode()
+        self.write(name, data + b"\n")
 
 
 def storage_failure(where: str, error: OSError) -> StoreError:

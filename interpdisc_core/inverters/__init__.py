@@ -16,7 +16,8 @@ from interpdisc_core.images import Pixels
 from interpdisc_core.inverters.gradient import Gradient as Gradient
 
 Invert = Callable[[npt.NDArray[np.float64]], Pixels]
-"""(n, d) -> (n, size, size, 3) uint8. A picture depends on its own vector only, not on its neighbours in the batch."""
+"""(n, d) -> (n, size, size, 3) uint8. The same batch gives the same pictures to the bit. A picture depends on its own
+vector and not on its neighbours, but for rounding, which the many steps of an optimiser may amplify."""
 
 
 class Inverts(Protocol):

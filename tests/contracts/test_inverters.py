@@ -234,14 +234,12 @@ def test_a_network_is_inverted(member: type, normalise: str) -> None:
 
 @pytest.mark.slow
 @over_members
-def test_a_network_s_pictures_do_not_depend_on_their_neighbours(member: type) -> None:
-    """The same law, with a network that has batch normalisation."""
+def test_a_network_s_pictures_are_the_same_again(member: type) -> None:
+    """The same batch of vectors gives the same pictures to the bit, also from a function loaded anew."""
     inverter, spec = SETTINGS[member][0], EfficientNetLite0()
-    vectors = vectors_of(spec)
-    invert = inverter.load(spec, "none")
-    together = invert(vectors)
-    assert gap(invert(vectors[3:4])[0], together[3]) <= CLOSE
-    assert gap(invert(vectors[::-1])[::-1], together) <= CLOSE
+    vectors = vectors_of(spec)[:3]
+    pictures = inverter.load(spec, "none")(vectors)
+    assert np.array_equal(inverter.load(spec, "none")(vectors), pictures)
 
 
 # ------------------------------------------------------------------------------------------------------- progress

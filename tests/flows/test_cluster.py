@@ -125,12 +125,14 @@ def test_network_tasks_go_to_gpu_workers(server: str, tmp_path: Path) -> None:
     script = tmp_path / "placed.py"
     script.write_text(PLACED)
     env = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(CHECKOUT)}
-    out = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=240, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, script], env=env, capture_output=True, text=True, timeout=240, check=True
+    ).stdout
     assert "extract ['gpu']" in out
     assert "check ['cpu', 'gpu']" in out
 
 
-PLACED = '''
+PLACED = """
 import time
 from distributed import Client, Nanny, SpecCluster, Scheduler
 from prefect import flow, task
@@ -159,4 +161,4 @@ if __name__ == "__main__":
         with Client(cluster) as client:
             client.wait_for_workers(2)
         placed.with_options(task_runner=by_address(cluster.scheduler_address))()
-'''
+"""
