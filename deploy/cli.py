@@ -132,6 +132,15 @@ def show(
         shown(archive, as_json)
 
 
+@app.command("stop-ui")
+def stop_ui() -> None:
+    """Stop the Prefect UI that a run with --keep-ui left."""
+    from deploy.server import stop_kept
+
+    address = stop_kept()
+    print(f"stopped {address}" if address else "no Prefect UI was left running")
+
+
 def _plan(path: Path | None, picks: int | None, rank: int | None, explain: int | None) -> Any:
     """The plan of the file, or the default one, with the command line's own settings put in."""
     from dataclasses import replace

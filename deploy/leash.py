@@ -12,7 +12,9 @@ import sys
 
 def main() -> None:
     """Start the command, wait for the parent's word or end, and act on it."""
-    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    # What the command prints goes to our standard error; our standard output only tells the parent its number.
+    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    print(process.pid, flush=True)
     said = sys.stdin.read()
     if said.strip() == "keep" or process.poll() is not None:
         return

@@ -57,7 +57,8 @@ def run(request: Request, told: Console) -> dict[str, Any]:
         stack.enter_context(_locked(request.archive))
         told.print("starting Prefect's server and the workers …", style="dim")
         server = stack.enter_context(prefect_server(keep=request.keep_ui))
-        told.print(f"Prefect UI: {server.ui}", highlight=False)
+        stays = " (stays; `interpdisc stop-ui` stops it)" if request.keep_ui and server.ours else ""
+        told.print(f"Prefect UI: {server.ui}{stays}", highlight=False)
         try:
             return _flow(request, told)
         finally:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -76,13 +77,14 @@ def prefect_server(*, keep: bool) -> Iterator[Server]:
         leash = subprocess.Popen(
             [sys.executable, "-m", "deploy.leash", sys.executable, "-m", "prefect", "server", "start",
              "--host", "127.0.0.1", "--port", str(port)],
-            stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_SERVER_LEVEL": "WARNING", "PYTHONPATH": _checkout()},
         )  # fmt: skip
         try:
             _answers(address, _PATIENCE, leash, home / "server.log")
             if keep:
-                (home / "kept.json").write_text(json.dumps({"api": address}))
+                pid = int(leash.stdout.readline()) if leash.stdout else 0
+                (home / "kept.json").write_text(json.dumps({"api": address, "pid": pid}))
             with _api(address):
                 yield Server(address, ours=True)
         finally:
@@ -97,6 +99,17 @@ def _api(address: str) -> Iterator[None]:
         yield
     finally:
         os.environ.pop("PREFECT_API_URL") if before is None else os.environ.update(PREFECT_API_URL=before)
+
+
+def stop_kept() -> str | None:
+    """Stop the server that an earlier run left; returns its address, or None where there is none."""
+    address = _kept()
+    if address is None:
+        return None
+    note = Path(platformdirs.user_state_dir("interpdisc"), "prefect", "kept.json")
+    os.killpg(int(json.loads(note.read_text())["pid"]), signal.SIGTERM)
+    note.unlink(missing_ok=True)
+    return address
 
 
 def _kept() -> str | None:

@@ -22,6 +22,8 @@ from interpdisc_core.storage import Place
 
 log = logging.getLogger(__name__)
 
+FEATURE_ERROR = "feature error of the control (0 is perfect)"
+COSINE = "cosine of the rendered with the true residual (1 is perfect)"
 PANELS = ("control", "expected", "new")
 CARDS = 50
 """Picks that the report shows at large, and that are explained for it."""
@@ -155,8 +157,8 @@ class _Renderer:
 def _numbers(plan: Plan, x: Floats, expected: Floats, pictures: dict[str, Pixels]) -> dict[str, float]:
     """How faithful the renderings are, under the representation itself: they are encoded again and compared.
 
-    control_error: |φ(control) − x| / |x|, 0 is perfect. new_cosine: cosine between r and φ(control) − φ(expected),
-    1 means that the two pictures differ in just what is new.
+    Feature error of the control: |φ(control) − x| / |x|. Cosine: between r and φ(control) − φ(expected); at 1 the two
+    pictures differ in just what is new.
     """
     if "control" not in pictures:
         return {}
@@ -166,10 +168,10 @@ def _numbers(plan: Plan, x: Floats, expected: Floats, pictures: dict[str, Pixels
     if plan.normalise == "l2":
         codes /= np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-30)
     code = dict(zip(names, codes, strict=True))
-    numbers = {"control_error": float(np.linalg.norm(code["control"] - x) / max(float(np.linalg.norm(x)), 1e-30))}
+    numbers = {FEATURE_ERROR: float(np.linalg.norm(code["control"] - x) / max(float(np.linalg.norm(x)), 1e-30))}
     residual = x - expected
     if "expected" in code and residual.any():
         rendered = code["control"] - code["expected"]
         size = float(np.linalg.norm(rendered) * np.linalg.norm(residual))
-        numbers["new_cosine"] = float(rendered @ residual) / size if size > 0 else 0.0
+        numbers[COSINE] = float(rendered @ residual) / size if size > 0 else 0.0
     return numbers

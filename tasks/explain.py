@@ -7,7 +7,7 @@ from interpdisc_core import explanation
 from interpdisc_core.progress import Watch
 
 
-@task(name="explain", task_run_name="explain picks {ranks}", cache_policy=NO_CACHE)
+@task(name="explain", task_run_name="explain picks {ranks[0]} to {ranks[1]}", cache_policy=NO_CACHE)
 def explain(archive: str, run: str, ranks: tuple[int, int], watch: Watch) -> explanation.Explained:
     """See `interpdisc_core.explanation.explain`."""
     return explanation.explain(archive, run, ranks, watch)

@@ -15,7 +15,7 @@ def enlist(archive: str, inputs: Inputs) -> ingest.Listing:
     return ingest.enlist(archive, inputs)
 
 
-@task(name="check", task_run_name="check {rows}", cache_policy=NO_CACHE)
+@task(name="check", task_run_name="check inputs {rows[0]} to {rows[1]}", cache_policy=NO_CACHE)
 def check(archive: str, listing: str, rows: tuple[int, int], turn: int, watch: Watch) -> dict[str, int]:
     """See `interpdisc_core.ingest.check`."""
     return ingest.check(archive, listing, rows, turn, watch)
