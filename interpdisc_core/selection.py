@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from interpdisc_core import digest
 from interpdisc_core.errors import StoreError
@@ -60,6 +61,8 @@ def features_of(run: Run) -> tuple[Table, Table]:
     return tables[0], tables[1]
 
 
+# One thread: the products are bound by memory, and a BLAS that waits in a loop for a busy core costs several times more.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def select(url: str, run_id: str, watch: Watch) -> Selected:
     """Make the run's picks. Interrupted, it goes on after its last checkpoint and makes the same picks.
 
