@@ -61,7 +61,8 @@ def features_of(run: Run) -> tuple[Table, Table]:
     return tables[0], tables[1]
 
 
-# One thread: the products are bound by memory, and a BLAS that waits in a loop for a busy core costs several times more.
+# One thread: sums over several differ in the last bits, and so would the scores of a run that goes on elsewhere. It costs
+# little, since the products are bound by memory; on busy cores a BLAS of several threads takes several times longer.
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def select(url: str, run_id: str, watch: Watch) -> Selected:
     """Make the run's picks. Interrupted, it goes on after its last checkpoint and makes the same picks.
