@@ -117,7 +117,7 @@ class FeatureStore:
                 # A block in which nothing could be read is NaN all over and must still be there.
                 config={"write_empty_chunks": True},
                 overwrite=False,
-                storage_options=_options(self.archive),
+                storage_options=zarr_options(self.archive),
             )
 
     def write(self, batch: Batch, number: int, values: Values, failed: dict[int, str], runtime: str) -> Record:
@@ -172,7 +172,7 @@ class FeatureStore:
         return zarr.open_array(
             store=f"{self._place(batch).url}/values",
             mode="r+",
-            storage_options=_options(self.archive),
+            storage_options=zarr_options(self.archive),
         ).with_config({"write_empty_chunks": True})  # to `open_array` it means nothing
 
 
@@ -213,8 +213,9 @@ def _whole(store: FeatureStore, batch: Batch, number: int) -> Values:
     return values
 
 
-def _options(archive: Place) -> dict[str, Any] | None:
-    return {"use_listings_cache": False} if archive.remote else None
+def zarr_options(place: Place) -> dict[str, Any] | None:
+    """How Zarr opens a store at `place`: listings are not cached, since other workers write while we look."""
+    return {"use_listings_cache": False} if place.remote else None
 
 
 class storing:

@@ -19,6 +19,7 @@ from interpdisc_core.explanation import CARDS
 from interpdisc_core.extraction import pixels
 from interpdisc_core.features import Block, FeatureStore
 from interpdisc_core.images import Pixels
+from interpdisc_core.plan import Plan
 from interpdisc_core.report import NearView, PickView, RunView, render
 from interpdisc_core.runs import Explanation, Member, Near, Pick, Run
 from interpdisc_core.storage import Place
@@ -45,9 +46,11 @@ def publish(url: str, run_id: str, out: str, timings: dict[str, float]) -> Publi
     """
     run = Run(Place.of(url), run_id)
     picks, ledger = run.picks(), _ledger(run)
-    result = _result(run, picks, ledger, timings)
+    plan, present = run.plan, _present(run)
+    found = _discovery(present, picks, plan.picks)
+    result = _result(run, plan, present, picks, ledger, found, timings)
     places = [run.place, *([Place.of(out)] if out else [])]
-    page = render(_view(run, picks, ledger, result))
+    page = render(_view(run, plan, picks, ledger, found, result))
     rows = [_row(pick) for pick in picks]
     products = {
         "report.html": page.encode("utf-8", "backslashreplace"),
@@ -74,18 +77,25 @@ def _ledger(run: Run) -> list[catalog.Entry]:
     return [latest[key] for key in keys]
 
 
-def _discovery(run: Run, picks: list[Pick]) -> Discovery | None:
+def _discovery(present: list[Member], picks: list[Pick], asked: int) -> Discovery | None:
     """How soon the classes were found, where the candidates have labels. t: the picks that were asked for."""
-    candidates = [member for member in _present(run) if member.role == "candidate"]
+    candidates = [member for member in present if member.role == "candidate"]
     labels = [member.label for member in candidates]
     if not any(labels):
         return None
     row_of = {member.key: row for row, member in enumerate(candidates)}
-    return discovery(labels, [row_of[pick.key] for pick in picks], run.plan.picks)
+    return discovery(labels, [row_of[pick.key] for pick in picks], asked)
 
 
-def _result(run: Run, picks: list[Pick], ledger: list[catalog.Entry], timings: dict[str, float]) -> dict[str, Any]:
-    plan, members, found = run.plan, _present(run), _discovery(run, picks)
+def _result(
+    run: Run,
+    plan: Plan,
+    members: list[Member],
+    picks: list[Pick],
+    ledger: list[catalog.Entry],
+    found: Discovery | None,
+    timings: dict[str, float],
+) -> dict[str, Any]:
     nauc = found and {"exact": found.exact, "whi2018": found.whi2018, "t": found.t, "random": found.exact_random}
     classes = found and {"total": found.classes, "found": found.firsts, "missed": found.missed}
     return {
@@ -151,7 +161,14 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     return sink.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _view(run: Run, picks: list[Pick], ledger: list[catalog.Entry], result: dict[str, Any]) -> RunView:
+def _view(
+    run: Run,
+    plan: Plan,
+    picks: list[Pick],
+    ledger: list[catalog.Entry],
+    found: Discovery | None,
+    result: dict[str, Any],
+) -> RunView:
     inputs = run.inputs
     return RunView(
         title=", ".join(sources.title(source) for source in inputs.sources),
@@ -164,22 +181,22 @@ def _view(run: Run, picks: list[Pick], ledger: list[catalog.Entry], result: dict
         counts=result["counts"],
         candidates=result["candidates"],
         known=result["known"],
-        asked=run.plan.picks,
+        asked=plan.picks,
         exhausted=result["exhausted"],
         quarantined=tuple((entry.id, entry.why) for entry in ledger if entry.status == "quarantined"),
         timings=result["timings"],
-        picks=tuple(_pick_view(run, pick) for pick in picks),
-        discovery=_discovery(run, picks),
+        picks=tuple(_pick_view(run, plan, pick) for pick in picks),
+        discovery=found,
     )
 
 
-def _pick_view(run: Run, pick: Pick) -> PickView:
+def _pick_view(run: Run, plan: Plan, pick: Pick) -> PickView:
     card = pick.rank <= CARDS
     try:
         picture = pixels(pick.uri, pick.sha256, at_least=_LARGE if card else _SMALL)
         problem = ""
         height, width = picture.shape[:2]
-        left, top, right, bottom = run.plan.representation.window(width, height)
+        left, top, right, bottom = plan.representation.window(width, height)
         window = (left / width, top / height, right / width, bottom / height)
         picture = _reduced(picture, _LARGE if card else _SMALL)
     except Unreadable as error:

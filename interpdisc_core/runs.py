@@ -12,7 +12,7 @@ import zarr
 
 from interpdisc_core import catalog, digest, plan
 from interpdisc_core.errors import StoreError
-from interpdisc_core.features import storing
+from interpdisc_core.features import storing, zarr_options
 from interpdisc_core.images import Pixels
 from interpdisc_core.plan import Plan
 from interpdisc_core.selectors.choice import Floats
@@ -142,7 +142,7 @@ class Run:
         with storing(self.place.url):
             zarr.create_array(
                 store=f"{self.place.url}/vectors", shape=(picks, 3, dimension), chunks=(STEP, 3, dimension),
-                dtype="float64", fill_value=float("nan"), overwrite=True, storage_options=_options(self.place),
+                dtype="float64", fill_value=float("nan"), overwrite=True, storage_options=zarr_options(self.place),
             )  # fmt: skip
 
     def write_vectors(self, first: int, vectors: npt.NDArray[np.float64]) -> None:
@@ -151,7 +151,7 @@ class Run:
             self._vectors()[first : first + len(vectors)] = vectors
 
     def _vectors(self) -> "zarr.Array[Any]":
-        return zarr.open_array(store=f"{self.place.url}/vectors", mode="r+", storage_options=_options(self.place))
+        return zarr.open_array(store=f"{self.place.url}/vectors", mode="r+", storage_options=zarr_options(self.place))
 
     def explanation(self, rank: int) -> Explanation | None:
         """What was made for a pick, or None where nothing was yet."""
@@ -189,10 +189,6 @@ _MEMBERS = pa.schema(
         *((name, pa.string()) for name in ("role", "label", "record")),
     ]
 )  # fmt: skip
-
-
-def _options(place: Place) -> dict[str, Any] | None:
-    return {"use_listings_cache": False} if place.remote else None
 
 
 def runs(archive: Place) -> list[str]:
