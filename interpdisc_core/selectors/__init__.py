@@ -4,24 +4,34 @@ To add one: write a frozen dataclass with a `kind` and `open`, in its own module
 Nothing else changes; `tests/contracts/test_selectors.py` finds it.
 """
 
-from typing import Annotated, Protocol
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
 from interpdisc_core.selectors.choice import Choice as Choice
 from interpdisc_core.selectors.choice import Features, Floats
 from interpdisc_core.selectors.demud import Demud as Demud
+from interpdisc_core.selectors.rows import Rows as Rows
+from interpdisc_core.selectors.screen import Means as Means
+from interpdisc_core.selectors.seen import Seen as Seen
 from interpdisc_core.selectors.shuffle import Shuffle as Shuffle
 
 
 class Selection(Protocol):
-    """A selection in progress over fixed rows. Its state is the rows learned, in order: replaying them restores it."""
+    """A selection in progress over fixed rows. Its state is the rows taken, in order: replaying them restores it."""
 
     def peek(self) -> Choice | None:
         """The next pick, or None where nothing is new any more. Changes nothing."""
 
     def learn(self, row: int) -> None:
         """Take `row` as seen. Raises ValueError for a row that was taken before."""
+
+    def skip(self, row: int) -> None:
+        """Take `row` without learning it. Raises ValueError for a row that was taken before."""
+
+    def counters(self) -> dict[str, Any]:
+        """What the selection cost so far, as JSON; what there is of it depends on the selector."""
 
 
 class Selects(Protocol):
@@ -31,8 +41,15 @@ class Selects(Protocol):
     def kind(self) -> str:
         """The name by which a plan chooses it."""
 
-    def open(self, features: Features, prior: Floats) -> Selection:
-        """A selection over features (N, d), any float dtype, after prior (n0, d), n0 may be 0. Neither is changed."""
+    def open(
+        self, features: Features | Rows, prior: Floats | Seen, labels: Sequence[str | None] | None = None,
+        means: Means | None = None,
+    ) -> Selection:  # fmt: skip
+        """A selection over features (N, d) after what was seen before: prior (n0, d), n0 may be 0, or its summary.
+
+        labels (N,): classes, where a setting asks for them. means: with what it is computed, which changes no pick.
+        Neither features nor prior is changed.
+        """
 
 
 Selector = Annotated[Demud | Shuffle, Field(discriminator="kind")]

@@ -1,18 +1,22 @@
 """What a selector answers, and how it decides among rows that are close."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Features = npt.NDArray[Any]
+from interpdisc_core.selectors.rows import Features, Floats
+
+__all__ = ["NOTHING", "NULL", "PLAIN", "TIED", "Choice", "Features", "Floats", "Measure", "Subspace", "decide"]
 
 TIED = 1e-12
-"""Rows whose scores lie within TIED · (largest |x − μ|²) of the maximum are tied: the lowest row wins."""
+"""Rows whose scores lie within TIED · scale of the maximum are tied: the lowest row wins.
+
+`scale` is the largest |x − μ|² of all rows, or up to 9 times as much: the square of the largest |x − c| plus |c − μ|,
+for a c amid the rows, which is known without reading any.
+"""
 NOTHING = 1e-20
-"""A score of at most NOTHING · (largest |x − μ|²) is 0: the row holds nothing new, only rounding."""
+"""A score of at most NOTHING · scale is 0: the row holds nothing new, only rounding."""
 NULL = 1e-10
 """A direction whose singular value is at most NULL · S_max is dropped from a model."""
 
@@ -40,34 +44,99 @@ class Subspace:
 
     mean: Floats
     axes: Floats
+    within: tuple[Floats, Floats] | None = None
+    """The mean (t,) and the axes (q, t) in the coordinates of a common basis, where there is one."""
+
+    def against(self, other: "Subspace") -> tuple[Floats, Floats, Floats, float]:
+        """U U'ᵀ (q, q'), U'(μ − μ') (q',), U(μ − μ') (q,) and |μ − μ'|, primed being `other`'s."""
+        if self.within is not None and other.within is not None:
+            (mean, axes), (others, its) = self.within, other.within
+            size = max(len(mean), len(others))
+            mean, others = (np.pad(v, (0, size - len(v))) for v in (mean, others))
+            axes, its = (np.pad(v, ((0, 0), (0, size - v.shape[1]))) for v in (axes, its))
+        else:
+            (mean, axes), (others, its) = (self.mean, self.axes), (other.mean, other.axes)
+        step = mean - others
+        return axes @ its.T, its @ step, axes @ step, float(np.sqrt(step @ step))
 
     def residual(self, x: Floats) -> Floats:
-        """x − x̂ for one row x (d,), where x̂ = U Uᵀ(x − μ) + μ. Wagstaff & Lee 2018, equation 2."""
+        """x − x̂ for one row x (d,), where x̂ = U Uᵀ(x − μ) + μ. Wagstaff & Lee 2018, equation 2.
+
+        A missing value (NaN) counts as μ there, and has no residual.
+        """
         z = x - self.mean
+        missing = np.isnan(z)
+        z[missing] = 0.0
         residual: Floats = z - self.axes.T @ (self.axes @ z)
+        residual[missing] = 0.0
         return residual
+
+    def explain(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """x̂, x − x̂ and μ (d,) for one row x (d,); of a missing value x̂ is what the model expects."""
+        residual = self.residual(x)
+        missing = np.isnan(x)
+        if not missing.any():
+            return x - residual, residual, self.mean
+        z = np.where(missing, 0.0, x - self.mean)
+        return self.mean + self.axes.T @ (self.axes @ z), residual, self.mean
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What of a residual counts. sign: `both`, all of it; `low`, where x is below what was expected; `high`, above.
+
+    weights (d,): factors of the residual's features, after the sign. A score is Σ (w r)² over what counts.
+    """
+
+    sign: Literal["both", "low", "high"] = "both"
+    weights: Floats | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the squared length of the residual."""
+        return self.sign == "both" and self.weights is None
+
+    @property
+    def most(self) -> float:
+        """The square root of a score is at most so many times the length of the residual."""
+        return 1.0 if self.weights is None else float(np.abs(self.weights).max(initial=0.0))
+
+    def of(self, residuals: Floats) -> Floats:
+        """Scores of residuals (..., d): (...,)."""
+        if self.sign != "both":
+            residuals = np.minimum(residuals, 0) if self.sign == "low" else np.maximum(residuals, 0)
+        if self.weights is not None:
+            residuals = residuals * self.weights
+        scores: Floats = np.einsum("...d,...d->...", residuals, residuals)
+        return scores
+
+
+PLAIN = Measure()
 
 
 def decide(
-    features: Features, model: Subspace, screen: Floats, slack: float, scale: float, free: npt.NDArray[np.bool_]
-) -> Choice | None:
-    """The free row of largest |x − x̂|², decided on the literal residual in float64.
+    values: dict[int, Floats], model: Subspace, scale: float, measure: Measure = PLAIN, doubt: float = 0.0
+) -> Choice | None:  # fmt: skip
+    """The row of largest score among rivals, decided on the literal residual in float64, row by row.
 
-    screen (N,): approximate scores, each within `slack` of the exact one. scale: largest |x − μ|².
-    Only rows that can be the maximum or tied with it are read, so the answer does not depend on how the screening
-    was computed. None where no row is free. A score that is only rounding is returned as 0.
+    values: x (d,) of every row that can be the maximum or tied with it; a missing value is as expected: it has no
+    residual. scale: see TIED. doubt: how far the model's axes may be off, as a sine. None where there are no rivals.
+    A score that is only rounding is returned as 0.
     """
-    if not free.any():
+    if not values:
         return None
-    reach = np.where(free, screen, -np.inf)
-    near = np.flatnonzero(reach >= reach.max() - 2 * slack - TIED * scale)
-    residuals = {int(row): model.residual(features[row].astype(np.float64)) for row in near}
-    scores = {row: float(r @ r) for row, r in residuals.items()}
+    scores = {row: float(measure.of(model.residual(x))) for row, x in values.items()}
     best = max(scores.values())
-    tied = [row for row, score in scores.items() if score >= best - TIED * scale]
-    row = min(tied)
-    x = features[row].astype(np.float64)
+    row = min(row for row, score in scores.items() if score >= best - TIED * scale)
+    near = max(TIED * scale, doubt * (4 * np.sqrt(best * scale) + 2 * doubt * scale))
+    near_ties = sum(bool(score >= best - near) for score in scores.values()) - 1
+    x = values[row]
+    return Choice(row, _worth(scores[row], x, model, scale), near_ties, *model.explain(x))
+
+
+def _worth(score: float, x: Floats, model: Subspace, scale: float) -> float:
+    """The score; 0 where it is rounding."""
     # What subtracting the mean loses to rounding holds nothing new either, even where all rows lie at the mean.
-    rounding = (8 * np.finfo(np.float64).eps) ** 2 * float(x @ x + model.mean @ model.mean)
-    score = scores[row] if scores[row] > max(NOTHING * scale, rounding) else 0.0
-    return Choice(row, score, len(tied) - 1, x - residuals[row], residuals[row], model.mean)
+    known = x[~np.isnan(x)]
+    rounding = (8 * np.finfo(np.float64).eps) ** 2 * float(known @ known + model.mean @ model.mean)
+    return score if score > max(NOTHING * scale, rounding) else 0.0

@@ -1,11 +1,15 @@
 """The random baseline: rows in a seeded order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from interpdisc_core.selectors.choice import Choice, Features, Floats
+from interpdisc_core.selectors.rows import Rows
+from interpdisc_core.selectors.screen import Means
+from interpdisc_core.selectors.seen import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +20,12 @@ class Shuffle:
     kind: Literal["random"] = "random"
     seed: int = 0
 
-    def open(self, features: Features, prior: Floats) -> "_Shuffled":
+    def open(
+        self, features: Features | Rows, prior: Floats | Seen, labels: Sequence[str | None] | None = None,
+        means: Means | None = None,
+    ) -> "_Shuffled":  # fmt: skip
         """See `Selects.open`."""
-        return _Shuffled([int(row) for row in np.random.default_rng(self.seed).permutation(len(features))])
+        return _Shuffled([int(row) for row in np.random.default_rng(self.seed).permutation(features.shape[0])])
 
 
 class _Shuffled:
@@ -32,3 +39,9 @@ class _Shuffled:
         if row not in self.order:
             raise ValueError(f"row {row} was already taken")
         self.order.remove(row)
+
+    def skip(self, row: int) -> None:
+        self.learn(row)
+
+    def counters(self) -> dict[str, Any]:
+        return {}

@@ -9,18 +9,21 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from interpdisc_core.errors import PlanError
-from interpdisc_core.selectors import Choice, Demud
+from interpdisc_core.selectors import Choice, Demud, Means
 from tests.core import literal
 from tests.strategies import METHODS, Problem, features, matrix, problems
 
 GROWING = ("full", "incremental")
 
 
-def run(settings: Demud, x: npt.ArrayLike, prior: npt.ArrayLike | None = None, picks: int = 10**6) -> list[Choice]:
+def run(
+    settings: Demud, x: npt.ArrayLike, prior: npt.ArrayLike | None = None, picks: int = 10**6,
+    labels: list[str] | None = None, means: Means | None = None,
+) -> list[Choice]:  # fmt: skip
     """The picks of a straight run, until nothing is new or `picks` are made."""
     x = np.asarray(x)
     before = np.empty((0, x.shape[1])) if prior is None else np.asarray(prior, dtype=np.float64)
-    selection, made = settings.open(x, before), []
+    selection, made = settings.open(x, before, labels, means), []
     while len(made) < picks and (choice := selection.peek()) is not None:
         made.append(choice)
         selection.learn(choice.row)

@@ -163,7 +163,7 @@ def test_a_lost_chunk_is_not_an_unreadable_image(archive: Path, folders: tuple[P
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Raise when a selection is asked for pick number `after` (from 0)."""
-    for kind in (demud._Greedy, demud._Ranked, shuffle._Shuffled):
+    for kind in (demud.Selection, shuffle._Shuffled):
         peek, learn = kind.peek, kind.learn
 
         def counted_learn(self: Any, row: int, learn: Any = learn) -> None:

@@ -1,0 +1,87 @@
+"""A small copy of feature rows in fixed point, and how far it can be from them.
+
+A row x is kept as 16-bit (or 8-bit) integers q and one scale s, so that x = c + s·q + e with |e| ≤ `error`: a bound
+that holds for the very numbers that are stored, rounding included. An int16 copy of real features is within 2e-4 of
+|x − c|. What a copy leaves open is decided on the rows themselves.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from interpdisc_core.selectors.rows import Features, Floats, Index
+
+Bits = Literal[8, 16]
+_F32 = float(np.finfo(np.float32).eps) / 2  # the rounding of one float32 operation
+_F64 = float(np.finfo(np.float64).eps) / 2
+
+
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, scratch: str | None) -> npt.NDArray[Any]:
+    """An array in memory, or in a nameless file in the folder `scratch` that goes when the array does."""
+    if scratch is None or 0 in shape:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+@dataclass
+class Sketch:
+    """Fixed-point copies of n rows about `centre` (d,), which float32 holds exactly.
+
+    whole (n, d) int16 or int8; scale (n,); size (n,) |s·q|; error (n,) ≥ |x − c − s·q|. ragged (n,): rows with
+    missing values, whose copy is void.
+    """
+
+    centre: Floats
+    whole: npt.NDArray[Any]
+    scale: Floats
+    size: Floats
+    error: Floats
+    ragged: npt.NDArray[np.bool_]
+
+    @classmethod
+    def room(cls, count: int, centre: Floats, bits: Bits, scratch: str | None) -> "Sketch":
+        """Space for `count` rows."""
+        kind = np.int16 if bits == 16 else np.int8
+        whole = empty((count, len(centre)), kind, scratch)
+        scale, size, error = np.zeros((3, count))
+        return cls(centre, whole, scale, size, error, np.zeros(count, dtype=bool))
+
+    def put(self, at: slice, values: Features) -> None:
+        """Copy rows (m, d) of any float type to places `at`."""
+        wide = np.dtype(np.float64) if values.dtype == np.float64 else np.dtype(np.float32)
+        offset = values.astype(wide) - self.centre.astype(wide)
+        missing = np.isnan(offset)
+        if missing.any():
+            self.ragged[at] = missing.any(axis=1)
+            offset[self.ragged[at]] = 0
+        most = int(np.iinfo(self.whole.dtype).max)
+        reach = np.abs(offset).max(axis=1, initial=0)
+        scale = np.where(reach > 0, reach / most, 1)
+        units = offset / scale[:, None]
+        steps = np.rint(units).clip(-most, most)
+        self.whole[at] = steps
+        # Lengths in steps, where nothing can overflow. A step holds three roundings at most: the difference from the
+        # centre, the scale, the division; each in parts of what the row is long.
+        self.scale[at] = scale
+        self.size[at] = self.scale[at] * _length(steps)
+        lost = 4 * (_F32 if wide == np.float32 else _F64) * self.size[at]
+        self.error[at] = self.scale[at] * _length(units - steps) * (1 + 1e-5) + lost
+
+    def about(self, rows: Index, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """q of rows by number (m,), without their scale: (m, d)."""
+        return np.take(self.whole, rows, axis=0).astype(dtype)
+
+
+def _length(rows: npt.NDArray[Any]) -> Floats:
+    """|row| (m,) of rows (m, d): float32 rows are squared in float32 and summed in parts of 64, then in float64."""
+    count, dimension = rows.shape
+    parts = -(-dimension // 64) if dimension else 0
+    total = np.zeros(count)
+    for part in range(parts):
+        some = rows[:, 64 * part : 64 * (part + 1)]
+        total += np.einsum("nd,nd->n", some, some)
+    return np.sqrt(total)
