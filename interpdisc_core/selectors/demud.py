@@ -187,7 +187,7 @@ class Selection:
             return None if choice is not None and choice.score == 0.0 and self.prior.count else choice
         if self.basis is None:
             return self._opening()
-        choice = self.screen.best(self._model())
+        choice = self.screen.best(self._model(), basis=self.basis.axes)
         return None if choice is None or choice.score == 0.0 else choice
 
     def _model(self) -> Subspace:

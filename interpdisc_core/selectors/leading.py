@@ -20,7 +20,7 @@ _CLEAR = 1e-2
 """Directions above this part of the largest singular value are taken from one matrix of second moments."""
 WIDEST = 12_000
 """Features beyond which second moments (d, d) are too large to keep; rows as few are decomposed as they are."""
-_PARTS = 256
+_PARTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Moments:
 
 
 def groups(count: int) -> list[tuple[int, int]]:
-    """[start, stop) of the parts of `count` rows whose moments are summed for themselves, at most 256.
+    """[start, stop) of the parts of `count` rows whose moments are summed for themselves, at most 32.
 
     Sums go block by block within a part and part by part over all, wherever each is computed: the same bits always.
     """

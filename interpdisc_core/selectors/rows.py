@@ -31,11 +31,16 @@ class Reads:
     bytes: int = 0
     chunks: int = 0
 
+    def __add__(self, other: "Reads") -> "Reads":
+        return Reads(self.rows + other.rows, self.bytes + other.bytes, self.chunks + other.chunks)
+
 
 class Rows(Protocol):
     """N rows of d features, read-only."""
 
-    reads: Reads
+    @property
+    def reads(self) -> Reads:
+        """What was read so far."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -153,6 +158,33 @@ class ChunkedRows:
             while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self.keep:
                 self._kept.popitem(last=False)
         return values
+
+
+class FilledRows:
+    """Others' rows, with 0 where a value is missing."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    @property
+    def reads(self) -> Reads:
+        """See `Rows`."""
+        return self.rows.reads
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Rows`."""
+        return self.rows.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """See `Rows`."""
+        return self.rows.dtype
+
+    def get(self, rows: Index) -> Features:
+        """See `Rows`."""
+        values = self.rows.get(rows)
+        return np.where(np.isnan(values), values.dtype.type(0), values) if np.isnan(values).any() else values
 
 
 def zarr_rows(array: Any, scale: npt.NDArray[Any] | None = None) -> ChunkedRows:

@@ -12,7 +12,7 @@ themselves.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -75,23 +75,46 @@ def _factor(square: Floats) -> tuple[npt.NDArray[np.float32], float]:
 class Look:
     """What a shard is told for one pick: the model, and how to carry its rows there from the epochs they are of.
 
-    tied: scores that close are tied.
+    tied: scores that close are tied. basis (t, d): in which the model's coordinates are, for who builds the axes.
     """
 
     number: int
     model: Subspace
     forms: dict[int, Form]
     tied: float
+    basis: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a shard has for a pick.
+
+    rows: those of the whole that can be its best; highs: their highest possible scores; low: a score that one surely
+    has; epochs: those that the shard's rows are of by now.
+    """
+
+    rows: list[int]
+    highs: list[float]
+    low: float
+    epochs: set[int]
 
 
 @dataclass
 class Counts:
-    """What a shard did: rows looked at in the copy and as they are, and bounds evaluated."""
+    """What shards did.
+
+    screened: rows looked at in their copies, read: as they are; bounds: evaluated; refreshed: times that all rows of
+    a shard were looked at; bytes: of copies.
+    """
 
     screened: int = 0
     read: int = 0
     bounds: int = 0
     refreshed: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass
@@ -108,12 +131,12 @@ class Shard:
     """Rows [start, stop) of `rows`. Numbers of rows are within the shard, but for those that go in and out."""
 
     def __init__(
-        self, rows: Rows, start: int, stop: int, centre: Floats, rank: int, measure: Measure, bits: Bits, scratch: str | None
+        self, rows: Rows, start: int, stop: int, centre: Floats, rank: int, measure: Measure, bits: Bits, scratch: bool
     ) -> None:  # fmt: skip
         count = stop - start
-        self.rows, self.start, self.stop, self.rank, self.measure = rows, start, stop, rank, measure
+        self.rows, self.start, self.stop, self.measure = rows, start, stop, measure
         self.sketch = Sketch.room(count, centre, bits, scratch)
-        self.counts = Counts()
+        self.counts = Counts(bytes=self.sketch.whole.nbytes)
         self.free = np.ones(count, dtype=bool)
         self.epoch = np.full(count, -1, dtype=np.int32)
         self.place = np.zeros((count, rank), dtype=np.float32)
@@ -133,7 +156,7 @@ class Shard:
     @property
     def epochs(self) -> set[int]:
         """The epochs that rows are of."""
-        return set(np.unique(self.epoch[self.free]).tolist()) - {-1}
+        return set((np.flatnonzero(np.bincount(self.epoch[self.free] + 1)) - 1).tolist()) - {-1}
 
     def drop(self, row: int) -> None:
         """A row of the whole is taken. Raises ValueError where it was before."""
@@ -153,13 +176,10 @@ class Shard:
         self._looked = np.zeros(len(self.bound), dtype=bool)
         return self._look_at(first[self.free[first]])
 
-    def finish(self, floor: float) -> tuple[list[int], list[float], float]:
-        """Look at every row that can reach `floor`.
-
-        Returns contenders (rows of the whole), their highest possible scores, and a score that one surely has.
-        """
+    def finish(self, floor: float) -> Found:
+        """Look at every row that can reach `floor`, which some row of the whole surely does."""
         if not self.free.any():
-            return [], [], -np.inf
+            return Found([], [], -np.inf, set())
         floor = max(floor, float(self._low.max(initial=-np.inf)))
         for group in self._promising(floor):
             reachable = group[self.bound[group] >= floor]
@@ -175,7 +195,7 @@ class Shard:
             rivals = self._rivals(floor)
         if len(rivals) > _CROWD or self.sketch.ragged[rivals].any():
             rivals, floor = self._read_all(rivals, floor)
-        return (rivals + self.start).tolist(), self._high[rivals].tolist(), floor
+        return Found((rivals + self.start).tolist(), self._high[rivals].tolist(), floor, self.epochs)
 
     # -- bounds ---------------------------------------------------------------------------------------------------
 
@@ -328,6 +348,8 @@ class Shard:
         elif looked < _NEW * count:
             return
         seen, q = self._new, len(self._look.model.axes)
+        if q > self.place.shape[1]:
+            self.place = np.pad(self.place, [(0, 0), (0, q - self.place.shape[1])])
         for rows, place, rest, loose in zip(seen.rows, seen.place, seen.rest, seen.loose, strict=True):
             self.place[rows, :q], self.place[rows, q:] = place, 0
             self.length[rows] = np.sqrt(np.einsum("nq,nq->n", place, place)) * (1 + 1e-5)

@@ -19,11 +19,11 @@ _F32 = float(np.finfo(np.float32).eps) / 2  # the rounding of one float32 operat
 _F64 = float(np.finfo(np.float64).eps) / 2
 
 
-def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, scratch: str | None) -> npt.NDArray[Any]:
-    """An array in memory, or in a nameless file in the folder `scratch` that goes when the array does."""
-    if scratch is None or 0 in shape:
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, scratch: bool) -> npt.NDArray[Any]:
+    """An array in memory, or in a nameless file of the system's folder for such, which goes when the array does."""
+    if not scratch or 0 in shape:
         return np.empty(shape, dtype)
-    with tempfile.TemporaryFile(dir=scratch) as file:
+    with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
@@ -43,7 +43,7 @@ class Sketch:
     ragged: npt.NDArray[np.bool_]
 
     @classmethod
-    def room(cls, count: int, centre: Floats, bits: Bits, scratch: str | None) -> "Sketch":
+    def room(cls, count: int, centre: Floats, bits: Bits, scratch: bool) -> "Sketch":
         """Space for `count` rows."""
         kind = np.int16 if bits == 16 else np.int8
         whole = empty((count, len(centre)), kind, scratch)
