@@ -74,6 +74,129 @@ def discover(
 
 
 @app.command()
+def select(
+    source: Annotated[str, typer.Argument(
+        help="An archive, or features: .npy, .npz, .parquet, .csv (label first), or Zarr; archive and Zarr may be s3://.",
+        show_default=False)],
+    picks: Annotated[int, typer.Option("-n", "--picks", help="How many rows to pick.")] = 50,
+    rank: Annotated[int, typer.Option("-k", "--rank", help="Rank of DEMUD's model.")] = 50,
+    method: Annotated[str, typer.Option(help="`full` (exact), `incremental`, or `static` (batch SVD).")] = "full",
+    start: Annotated[str, typer.Option(help="First pick: `svd`, `mean`, `random`, or the number of a row.")] = "svd",
+    seed: Annotated[int, typer.Option(help="Of `--start random`.")] = 0,
+    variance: Annotated[float | None, typer.Option(
+        help="Instead of -k: as few directions as hold this part (0 to 1) of the variance.")] = None,
+    sign: Annotated[str, typer.Option(
+        help="Which residuals count: `both`, `low` (below what was expected) or `high`.")] = "both",
+    weights: Annotated[str, typer.Option(
+        help="How much each feature counts: a file of d numbers, `boostlow` or `boosthigh`.")] = "",
+    interest: Annotated[str, typer.Option(help="A pick whose label contains this is not learned.")] = "",
+    interest_action: Annotated[str, typer.Option(
+        help="`seek`: and the next pick is the row nearest to it; or `keep`.")] = "keep",
+    missing: Annotated[str, typer.Option(
+        help="What a missing value is: `refuse`, an error; `zero`; `ignore`, as expected.")] = "refuse",
+    normalise: Annotated[str, typer.Option(help="`l2`: each row divided by its length; or `none`.")] = "none",
+    background: Annotated[list[str] | None, typer.Option(
+        help="Features or archive whose rows count as already known; may be given more than once.")] = None,
+    background_where: Annotated[str, typer.Option(help="Leaves a part of the background, as --where does.")] = "",
+    where: Annotated[str, typer.Option(
+        help="Picks from a part of the rows, e.g. \"sol > 800 and instrument == 'MAST_LEFT'\".")] = "",
+    known: Annotated[str, typer.Option(
+        help="Ids, separated by commas, or @FILE with one a line: learned first and never picked.")] = "",
+    interesting: Annotated[str, typer.Option(help="Ids or @FILE: picked, but not learned then.")] = "",
+    labels: Annotated[str, typer.Option(
+        help="CSV with a class for each id, to score the discovery; or `folder`. Default: the source's own.")] = "",
+    features: Annotated[str, typer.Option(help="Which representation of an archive that has several.")] = "",
+    threads: Annotated[int, typer.Option(help="Threads that look at rows; the picks are the same.")] = 1,
+    out: Annotated[str, typer.Option(help="Folder or s3:// prefix for the picks.")] = "interpdisc-selection",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Select alone, in seconds: the most novel rows of features, without touching an image.
+
+    Example: `interpdisc select features.npy -n 300 -k 20`. A larger -n later goes on from there.
+    """
+    with _sentences():
+        from deploy.running import locked
+        from interpdisc_core import bare
+
+        settings = settings_from(
+            method=method, rank=rank, start=start, seed=seed, variance=variance, sign=sign, weights=weights,
+            interest=interest, action=interest_action, missing=missing,
+        )  # fmt: skip
+        asked = bare.Asked(
+            source=source, features=features, where=where, normalise=_one_of("--normalise", normalise, ("none", "l2")),
+            labels=labels, background=tuple(background or []), background_where=background_where,
+            known=bare.ids_of(known), interesting=bare.ids_of(interesting), selector=settings, picks=picks,
+            threads=threads,
+        )  # fmt: skip
+        with told.status("reading …") as status:
+            result = bare.select(
+                asked, _absolute(out), alone=locked(_absolute(out), "folder"),
+                tell=lambda made, of: status.update(f"pick {made} of {of}"),
+            )  # fmt: skip
+    if as_json:
+        print(json.dumps(result))
+        return
+    _tell_selection(result)
+
+
+def settings_from(
+    *, method: str, rank: int, start: str, seed: int, variance: float | None, sign: str, weights: str, interest: str,
+    action: str, missing: str,
+) -> Any:  # fmt: skip
+    """DEMUD's settings of the options of `interpdisc select`: the one place where an option becomes a field.
+
+    Raises PlanError for a value that an option does not have.
+    """
+    from interpdisc_core.selectors import Demud
+
+    row = start.isascii() and start.isdigit()
+    return Demud(
+        method=_one_of("--method", method, ("full", "incremental", "static")),
+        rank=rank,
+        variance=variance,
+        start=int(start) if row else _one_of("--start", start, ("svd", "mean", "random"), " or a row's number"),
+        seed=seed,
+        sign=_one_of("--sign", sign, ("both", "low", "high")),
+        weights=weights,
+        interest=interest,
+        action=_one_of("--interest-action", action, ("keep", "seek")),
+        missing=_one_of("--missing", missing, ("refuse", "zero", "ignore")),
+    )
+
+
+def _one_of(option: str, given: str, choices: tuple[str, ...], more: str = "") -> Any:
+    if given not in choices:
+        raise PlanError(f"{option} is {', '.join(choices)}{more}, not {given!r}.")
+    return given
+
+
+def _tell_selection(result: dict[str, Any]) -> None:
+    count, background = len(result["picks"]), result["background"]["count"]
+    print(
+        f"{count} picks of {result['n']} rows of {result['d']} features"
+        + (f", {background} known before" if background else "")
+        + (f", {result['resumed_at']} of them from before" if result["resumed_at"] else "")
+        + (", then nothing new any more" if result["exhausted"] else "")
+    )
+    for sentence in result["left_out"]:
+        print(sentence)
+    print(f"{'rank':>4}  {'row':>8}  {'score':>11}  id")
+    for pick in result["picks"][:10]:
+        label = f"  ({pick['label']!a:.40})" if pick["label"] else ""
+        print(f"{pick['rank']:>4}  {pick['row']:>8}  {pick['score']:>11.5g}  {pick['id']!a:.60}{label}")
+    if count > 10:
+        print(f" …    {count - 10} more")
+    if result["nauc"]:
+        nauc, classes = result["nauc"], result["classes"]
+        print(
+            f"nAUC (t = {nauc['t']}): {nauc['exact']:.2f} (random {nauc['random']:.2f}); "
+            f"{len(classes['found'])} of {classes['total']} classes found"
+        )
+    seconds = sum(result["timings"].values())
+    print(f"{seconds:.1f} s; {result['out']}: picks.csv, result.json, vectors (Zarr: x, x̂ and x − x̂ of each pick)")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the tiles, the archive and the report.")] = Path("demo-out"),
     picks: Annotated[int, typer.Option("-n", "--picks", help="How many images to pick.")] = 60,

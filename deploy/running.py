@@ -15,7 +15,7 @@ from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import Inputs
 from interpdisc_core.sources import title
-from interpdisc_core.storage import Place
+from interpdisc_core.storage import Place, storage_failure
 
 LOGGING = {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_LOGGING_ROOT_LEVEL": "INFO"}
 """What makes the core's own log lines appear in the Prefect UI; workers started by hand need it too."""
@@ -54,7 +54,7 @@ def run(request: Request, told: Console) -> dict[str, Any]:
     quiet = {} if request.verbose else {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
     os.environ |= LOGGING | quiet
     with ExitStack() as stack:
-        stack.enter_context(_locked(request.archive))
+        stack.enter_context(locked(request.archive))
         told.print("starting Prefect's server and the workers …", style="dim")
         server = stack.enter_context(prefect_server(keep=request.keep_ui))
         stays = " (stays; `interpdisc stop-ui` stops it)" if request.keep_ui and server.ours else ""
@@ -114,11 +114,14 @@ def _on_loopback(address: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-class _locked:
-    """One run at a time writes a local archive; the system lets go of the lock when a process dies, however."""
+class locked:
+    """One run at a time writes a local archive; the system lets go of the lock when a process dies, however.
 
-    def __init__(self, archive: str) -> None:
-        self.archive = archive
+    what: the folder is, if it is no archive. Raises PlanError where another run writes, StoreError where none can.
+    """
+
+    def __init__(self, archive: str, what: str = "archive") -> None:
+        self.archive, self.what = archive, what
         self.file: Any = None
 
     def __enter__(self) -> None:
@@ -126,13 +129,16 @@ class _locked:
             return
         import fcntl
 
-        os.makedirs(self.archive, exist_ok=True)
-        self.file = open(os.path.join(self.archive, ".lock"), "w")
+        try:
+            os.makedirs(self.archive, exist_ok=True)
+            self.file = open(os.path.join(self.archive, ".lock"), "w")
+        except OSError as error:
+            raise storage_failure(self.archive, error) from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise PlanError(
-                f"{self.archive}: another run is writing this archive; wait for it, or name another."
+                f"{self.archive}: another run is writing this {self.what}; wait for it, or name another."
             ) from None
 
     def __exit__(self, *_: object) -> None:

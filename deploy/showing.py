@@ -14,7 +14,7 @@ from interpdisc_core.storage import Place
 
 
 def show(address: str, as_json: bool) -> None:
-    """Print an archive's counts and runs, or a run's result. Raises StoreError where `address` is neither."""
+    """Print an archive's counts and runs, or a run's or a selection's result. StoreError where `address` is neither."""
     place = Place.of(address)
     if place.exists("result.json"):
         _run(place.read_json("result.json"), as_json)
@@ -56,7 +56,10 @@ def _run(result: dict[str, Any], as_json: bool) -> None:
         return
     if not isinstance(result.get("picks"), list):
         raise StoreError("result.json is damaged: it has no picks.")
-    print(f"run {result['run']}, finished {result['finished']}; report: {result['report']}")
+    if "run" in result:
+        print(f"run {result['run']}, finished {result['finished']}; report: {result['report']}")
+    else:  # of `interpdisc select`
+        print(f"selection from {result['source']}, in {result['out']}")
     table = Table("rank", "image", "score", "label")
     for pick in result["picks"]:
         # repr: a name may hold line ends and terminal control characters

@@ -8,6 +8,7 @@ until there are no more. t is always stated with it.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +80,13 @@ class Discovery:
     exact_random: float
     firsts: dict[str, int]
     missed: list[str]
+
+    def summary(self) -> dict[str, Any]:
+        """Its numbers for programs: `nauc` and `classes` of a result."""
+        return {
+            "nauc": {"exact": self.exact, "whi2018": self.whi2018, "t": self.t, "random": self.exact_random},
+            "classes": {"total": self.classes, "found": self.firsts, "missed": self.missed},
+        }
 
 
 def discovery(labels: Labels, picked: Sequence[int], t: int) -> Discovery:

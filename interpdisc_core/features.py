@@ -11,6 +11,8 @@ another batch. A block without its record does not count as there; writing it ag
 
 import contextlib
 import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -23,9 +25,11 @@ from zarr.errors import ContainsArrayError
 
 from interpdisc_core import catalog, digest
 from interpdisc_core.errors import StoreError
+from interpdisc_core.selectors.rows import ChunkedRows
 from interpdisc_core.storage import Place, storage_failure
 
 Values = npt.NDArray[np.float32]
+_READERS = 8
 
 
 class Block(NamedTuple):
@@ -151,6 +155,10 @@ class FeatureStore:
         start, stop = batch.rows(number)
         return np.asarray(self._open(batch.number)[start:stop], dtype=np.float32)
 
+    def dimension(self, batch: int) -> int:
+        """d, of a batch of which something is extracted."""
+        return int(self._open(batch).shape[1])
+
     def fault(self, batch: Batch, number: int) -> str | None:
         """What is wrong with a complete block, or None: its chunk is missing, or its hash does not hold."""
         where = f"features/{self.name}/{batch.number:06d}, block {number}"
@@ -191,7 +199,7 @@ def gather(store: FeatureStore, places: list[tuple[int, int]]) -> Values:
     for block, rows in sorted(wanted.items()):
         if block.number not in done[block.batch]:
             raise StoreError(f"{store.archive.url}: block {block.number} of batch {block.batch} is not extracted yet.")
-        values = _whole(store, known[block.batch], block.number)
+        values = whole(store, known[block.batch], block.number)
         if result is None:
             result = np.full((len(places), values.shape[1]), np.nan, dtype=np.float32)
         start = known[block.batch].rows(block.number)[0]
@@ -200,8 +208,42 @@ def gather(store: FeatureStore, places: list[tuple[int, int]]) -> Values:
     return np.empty((0, 0), dtype=np.float32) if result is None else result
 
 
-def _whole(store: FeatureStore, batch: Batch, number: int) -> Values:
-    """A block's values; without a vector only the rows of which the record says so."""
+def rows_of(store: FeatureStore, places: Sequence[tuple[int, int]]) -> tuple[ChunkedRows, npt.NDArray[np.bool_]]:
+    """Rows by (batch, row), in the order asked for, read when they are needed; and which of them have a vector (n,).
+
+    Only those that have are among the rows. Raises StoreError where a block is not complete.
+    """
+    known = {batch: Batch.read(store.archive, batch) for batch in sorted({batch for batch, _ in places})}
+    block_of = [Block(batch, row // known[batch].block) for batch, row in places]
+    wanted = sorted(set(block_of))
+    done = {batch: store.done(batch) for batch in known}
+    for block in wanted:
+        if block.number not in done[block.batch]:
+            raise StoreError(f"{store.archive.url}: block {block.number} of batch {block.batch} is not extracted yet.")
+    with ThreadPoolExecutor(_READERS) as pool:
+        records = dict(zip(wanted, pool.map(store.record, wanted), strict=True))
+    there = np.array(
+        [str(row) not in records[block].failed for (_, row), block in zip(places, block_of, strict=True)], dtype=bool
+    )
+    number = {block: place for place, block in enumerate(wanted)}
+    kept = [(block, row - records[block].rows[0]) for (_, row), block in zip(places, block_of, strict=True)]
+    kept = [place for place, is_there in zip(kept, there, strict=True) if is_there]
+    dimension = store.dimension(wanted[0].batch) if wanted else 0
+    rows = ChunkedRows(
+        dimension,
+        np.dtype(np.float32),
+        np.array([number[block] for block, _ in kept], dtype=np.intp),
+        np.array([row for _, row in kept], dtype=np.intp),
+        lambda place: whole(store, known[wanted[place].batch], wanted[place].number),
+    )
+    return rows, there
+
+
+def whole(store: FeatureStore, batch: Batch, number: int) -> Values:
+    """A block's values (rows, d), NaN where the record says that there is no vector.
+
+    Raises StoreError where it cannot be read, or has lost a vector.
+    """
     where = f"{store.archive.url}: block {number} of batch {batch.number} of features/{store.name}"
     try:
         values = store.read(batch, number)

@@ -8,7 +8,7 @@ import logging
 import platform
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -83,7 +83,7 @@ def enlist(url: str, inputs: Inputs) -> Listing:
     for role, given in (("background", inputs.background), ("candidate", inputs.sources)):
         for item in sources.listing(given) if given else []:
             roles.setdefault(catalog.key_of(item), (role, item))  # type: ignore[arg-type]
-    label_of = _labels(inputs.labels, [item for role, item in roles.values() if role == "candidate"])
+    label_of = labels_of(inputs.labels, [item.id for role, item in roles.values() if role == "candidate"])
 
     known, turn = catalog.load(archive), catalog.next_turn(archive)
     events = [Entry.of(item) for key, (_, item) in roles.items() if key not in known]
@@ -109,12 +109,15 @@ def enlist(url: str, inputs: Inputs) -> Listing:
     return Listing(name, len(roles), len(unchecked), turn + 1)
 
 
-def _labels(given: str, items: list[Listed]) -> dict[str, str]:
-    """Classes by id, for the images that have one."""
+def labels_of(given: str, ids: Sequence[str]) -> dict[str, str]:
+    """Classes by id, for the images that have one. given: see `Inputs.labels`.
+
+    Raises PlanError for a table without the columns that are needed, or that names none of the images.
+    """
     if not given:
         return {}
     if given == "folder":
-        return {item.id: folder for item in items if (folder := posixpath.basename(posixpath.dirname(item.id)))}
+        return {image: folder for image in ids if (folder := posixpath.basename(posixpath.dirname(image)))}
     table = [{sources.shown(k): sources.shown(v) for k, v in row.items()} for row in sources.read_table(given)]
     name = sources.column(table, sources.ID_COLUMNS + sources.PATH_COLUMNS)
     label = sources.column(table, sources.LABEL_COLUMNS)
@@ -124,13 +127,13 @@ def _labels(given: str, items: list[Listed]) -> dict[str, str]:
             f"({', '.join(sources.LABEL_COLUMNS)}); it has {', '.join(table[0])}."
         )
     by_name = {row[name]: row[label] for row in table if row[label]}
-    found = {item.id: by_name.get(item.id) or by_name.get(posixpath.basename(item.id)) for item in items}
+    found = {image: by_name.get(image) or by_name.get(posixpath.basename(image)) for image in ids}
     labelled = {key: value for key, value in found.items() if value}
     if not labelled:
         raise PlanError(
             f"{given}: none of its {len(by_name)} names is that of an image; the first is {next(iter(by_name), '')!r}."
         )
-    log.info("%d of %d inputs have a label", len(labelled), len(items))
+    log.info("%d of %d inputs have a label", len(labelled), len(ids))
     return labelled
 
 

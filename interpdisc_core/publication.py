@@ -96,8 +96,6 @@ def _result(
     found: Discovery | None,
     timings: dict[str, float],
 ) -> dict[str, Any]:
-    nauc = found and {"exact": found.exact, "whi2018": found.whi2018, "t": found.t, "random": found.exact_random}
-    classes = found and {"total": found.classes, "found": found.firsts, "missed": found.missed}
     return {
         "run": run.id,
         "archive": run.archive.url,
@@ -115,8 +113,8 @@ def _result(
         ],
         "near_ties": sum(pick.near_ties for pick in picks),
         "exhausted": bool(run.place.read_json("picks.json")["exhausted"]),
-        "nauc": nauc,
-        "classes": classes,
+        **(found.summary() if found else {"nauc": None, "classes": None}),
+        "selection": run.place.read_json("selection-cost.json") if run.place.exists("selection-cost.json") else None,
         "timings": timings,
         "environment": run.place.read_json("environment.json"),
     }

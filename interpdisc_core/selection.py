@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from interpdisc_core import digest
 from interpdisc_core.errors import StoreError
-from interpdisc_core.features import FeatureStore, gather
+from interpdisc_core.features import FeatureStore, rows_of
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import STEP, Member, Near, Pick, Run
+from interpdisc_core.selectors import Means
 from interpdisc_core.selectors.choice import Floats
+from interpdisc_core.selectors.rows import Rows, UnitRows, lengths_of, take
 from interpdisc_core.storage import Place
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,11 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A run's members with their features, unreadable ones left out. values (n, d) float32; lengths (n,)."""
+    """A run's members that have features. rows (n, d): read when they are needed, normalised. raw: as extracted."""
 
     members: list[Member]
-    values: npt.NDArray[np.float32]
-    lengths: npt.NDArray[np.float32]
+    rows: Rows
+    raw: Rows
 
 
 def features_of(run: Run) -> tuple[Table, Table]:
@@ -46,26 +47,23 @@ def features_of(run: Run) -> tuple[Table, Table]:
 
     Raises StoreError where a block that is needed is not complete.
     """
-    plan, members = run.plan, run.members()
-    values = gather(FeatureStore(run.archive, plan.features), [(member.batch, member.row) for member in members])
-    there = ~np.any(np.isnan(values), axis=1)
-    lengths = np.ones(len(values), dtype=np.float32)
-    if plan.normalise == "l2":
-        norms = np.linalg.norm(values, axis=1)
-        lengths = np.where(norms > 0, norms, 1).astype(np.float32)
-        values = values / lengths[:, None]
-    tables = []
+    store, tables = FeatureStore(run.archive, run.plan.features), []
+    members = run.members()
     for role in ("candidate", "background"):
-        rows = [i for i, member in enumerate(members) if member.role == role and there[i]]
-        tables.append(Table([members[i] for i in rows], values[rows], lengths[rows]))
+        some = [member for member in members if member.role == role]
+        raw, there = rows_of(store, [(member.batch, member.row) for member in some])
+        kept = [member for member, is_there in zip(some, there, strict=True) if is_there]
+        tables.append(Table(kept, UnitRows(raw) if run.plan.normalise == "l2" else raw, raw))
     return tables[0], tables[1]
 
 
 # One thread: sums over several differ in the last bits, and so would the scores of a run that goes on elsewhere. It costs
 # little, since the products are bound by memory; on busy cores a BLAS of several threads takes several times longer.
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
-def select(url: str, run_id: str, watch: Watch) -> Selected:
+def select(url: str, run_id: str, watch: Watch, means: Means | None = None) -> Selected:
     """Make the run's picks. Interrupted, it goes on after its last checkpoint and makes the same picks.
+
+    means: with what they are computed; no pick depends on it.
 
     Raises StoreError where features are missing or not one candidate could be read.
     """
@@ -81,13 +79,17 @@ def select(url: str, run_id: str, watch: Watch) -> Selected:
     if run.place.exists("picks.json") and (told := run.place.read_json("picks.json")).get("of") == of:
         ties = [pick["near_ties"] for pick in told["picks"]]
         return Selected(run_id, len(ties), sum(ties), told["exhausted"], len(ties))
+    known_values = take(known.rows, np.arange(len(known.members)))
     wanted = min(plan.picks, len(candidates.members))
     meter = watch.meter("select", "picks")
 
     rows, scores, ties = _checkpoint(run, over)
     if not rows:
-        run.create_vectors(wanted, candidates.values.shape[1])
-    selection = plan.selector.open(candidates.values, known.values.astype(np.float64))
+        run.create_vectors(wanted, candidates.rows.shape[1])
+    labels = [member.label for member in candidates.members]
+    selection = plan.selector.open(
+        candidates.rows, known_values.reshape(-1, candidates.rows.shape[1]), labels if any(labels) else None, means
+    )  # fmt: skip
     for row in rows:
         selection.learn(row)
     resumed, fresh, exhausted = len(rows), [], False
@@ -97,7 +99,7 @@ def select(url: str, run_id: str, watch: Watch) -> Selected:
             exhausted = True
             break
         selection.learn(choice.row)
-        x = candidates.values[choice.row].astype(np.float64)
+        x = take(candidates.rows, np.array([choice.row]))[0]
         nothing = np.full_like(x, np.nan)
         fresh.append((x, choice.expected if choice.expected is not None else nothing,
                       choice.mean if choice.mean is not None else nothing))  # fmt: skip
@@ -106,16 +108,22 @@ def select(url: str, run_id: str, watch: Watch) -> Selected:
         if len(rows) % STEP == 0 or len(rows) == wanted:
             fresh = _keep(run, over, rows, scores, ties, fresh)
     _keep(run, over, rows, scores, ties, fresh)
-    nearest = _nearest(candidates, known, rows)
+    picked = take(candidates.rows, np.array(rows, dtype=np.intp))
+    nearest = _nearest(candidates, known, rows, picked, known_values)
+    lengths = np.ones(len(rows))
+    if plan.normalise == "l2":
+        lengths = lengths_of(candidates.raw.get(np.array(rows, dtype=np.intp)))
     picks = [
         Pick(
             rank, member.id, member.key, member.uri, member.sha256, score, near_ties, member.label, member.record,
-            float(candidates.lengths[row]), near,
+            float(length), near,
         )
-        for rank, (row, member, score, near_ties, near) in enumerate(
-            zip(rows, (candidates.members[row] for row in rows), scores, ties, nearest, strict=True), start=1
+        for rank, (member, score, near_ties, length, near) in enumerate(
+            zip((candidates.members[row] for row in rows), scores, ties, lengths, nearest, strict=True), start=1
         )
     ]  # fmt: skip
+    # What it cost since it last went on; counters of an interrupted part are gone with it.
+    run.place.write_json("selection-cost.json", {"resumed_at": resumed, **selection.counters()})
     run.place.write_json("picks.json", {"of": of, "exhausted": exhausted, "picks": [asdict(pick) for pick in picks]})
     meter.close()
     return Selected(run_id, len(picks), sum(ties), exhausted, resumed)
@@ -144,16 +152,16 @@ def _keep(
     return []
 
 
-def _nearest(candidates: Table, known: Table, rows: Sequence[int]) -> list[tuple[Near, ...]]:
-    """For each pick the nearest images that were seen before it: background and earlier picks."""
+def _nearest(
+    candidates: Table, known: Table, rows: Sequence[int], picked: Floats, background: Floats
+) -> list[tuple[Near, ...]]:
+    """For each pick (n, d) the nearest images that were seen before it: background (n0, d) and earlier picks."""
     if not rows:
         return []
-    picked = candidates.values[list(rows)].astype(np.float64)
-    background = known.values.astype(np.float64).reshape(len(known.members), picked.shape[1])
     seen = [Near(m.id, m.uri, m.sha256, "background", 0.0) for m in known.members]
     earlier = ((number, candidates.members[row]) for number, row in enumerate(rows, start=1))
     seen += [Near(m.id, m.uri, m.sha256, f"pick {number}", 0.0) for number, m in earlier]
-    every = np.vstack([background, picked])
+    every = np.vstack([background.reshape(-1, picked.shape[1]), picked])
     result = []
     for number, x in enumerate(picked):
         before = every[: len(background) + number]

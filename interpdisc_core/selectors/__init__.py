@@ -27,6 +27,9 @@ class Selection(Protocol):
     def learn(self, row: int) -> None:
         """Take `row` as seen. Raises ValueError for a row that was taken before."""
 
+    def absorb(self, row: int) -> None:
+        """Take `row` as known, whatever settings say of its class. Raises ValueError for a row taken before."""
+
     def skip(self, row: int) -> None:
         """Take `row` without learning it. Raises ValueError for a row that was taken before."""
 

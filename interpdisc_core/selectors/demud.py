@@ -101,7 +101,7 @@ class Demud:
         try:
             weights = np.loadtxt(Path(self.weights), ndmin=2)[:, -1]
         except (OSError, ValueError) as error:
-            raise PlanError(f"{self.weights}: weights cannot be read: {error}.") from error
+            raise PlanError(f"{self.weights}: weights cannot be read ({error}).") from error
         if len(weights) != dimension or not (weights >= 0).all():
             raise PlanError(
                 f"{self.weights}: weights must be {dimension} numbers, 0 or more; there are {len(weights)}."
@@ -148,7 +148,11 @@ class Selection:
         if self.settings.interest and self.settings.interest in (self.labels[row] or ""):
             self.skip(row)
             self._sought = row if self.settings.action == "seek" else None
-            return
+        else:
+            self.absorb(row)
+
+    def absorb(self, row: int) -> None:
+        """Take `row` and absorb it, of whatever class it is: it is known. Raises as `learn` does."""
         self.screen.drop(row)
         self._known, self._sought = False, None
         if self.settings.method == "static":

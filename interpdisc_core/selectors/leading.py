@@ -53,12 +53,16 @@ def moments(
     for at, values in blocks(rows, start, stop):
         if also is not None:
             also(at, values)
-        z = values.astype(np.float64) - centre
-        np.nan_to_num(z, copy=False)  # a missing value is no further from the centre than the centre
-        total.sum[:] += z.sum(axis=0)
-        if scatter:
-            total.scatter[:] += z.T @ z
-        total = Moments(total.count + len(z), total.sum, total.scatter)
+        missing = np.isnan(values)
+        if scatter or missing.any():
+            z = values.astype(np.float64) - centre
+            z[missing] = 0  # what is missing is no further from the centre than the centre
+            total.sum[:] += z.sum(axis=0)
+            if scatter:
+                total.scatter[:] += z.T @ z
+        else:
+            total.sum[:] += values.sum(axis=0, dtype=np.float64) - len(values) * centre
+        total = Moments(total.count + len(values), total.sum, total.scatter)
     return total
 
 

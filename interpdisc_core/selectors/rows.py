@@ -160,6 +160,50 @@ class ChunkedRows:
         return values
 
 
+class UnitRows:
+    """Others' rows, each divided by its length; a row of zeros stays. float16 becomes float32.
+
+    A missing value stays missing and adds nothing to the length.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    @property
+    def reads(self) -> Reads:
+        """See `Rows`."""
+        return self.rows.reads
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Rows`."""
+        return self.rows.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """See `Rows`."""
+        return np.result_type(self.rows.dtype, np.float32)
+
+    def get(self, rows: Index) -> Features:
+        """See `Rows`."""
+        return unit(self.rows.get(rows))
+
+
+def unit(values: Features) -> Features:
+    """Rows (n, d) divided by their lengths, as `UnitRows`; each result depends on its row only, to the last bit."""
+    values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+    divided: Features = values / lengths_of(values)[:, None]
+    return divided
+
+
+def lengths_of(values: Features) -> Features:
+    """What rows (n, d) are divided by: their lengths (n,), 1 for a row of zeros."""
+    missing = np.isnan(values)
+    lengths = np.linalg.norm(np.where(missing, values.dtype.type(0), values) if missing.any() else values, axis=1)
+    found: Features = np.where(lengths > 0, lengths, 1).astype(values.dtype)
+    return found
+
+
 class FilledRows:
     """Others' rows, with 0 where a value is missing."""
 

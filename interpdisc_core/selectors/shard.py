@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.lapack import dpstrf
 
 from interpdisc_core.selectors.choice import Floats, Measure, Subspace
 from interpdisc_core.selectors.rows import Features, Index, Rows, take
@@ -30,8 +31,10 @@ _CROWD = 16
 """Contenders beyond which the rows themselves are read and compared here, many at a time."""
 _NEW = 0.05
 """Part of the rows from which those looked at for one pick become an epoch of their own."""
-_SMALL = 1e-8
-"""Eigenvalues of a form that are left out and bounded together; what rounding does to a form is far below."""
+_REFRESH = 2.0
+"""Rows looked at, in parts of all, after which all are looked at."""
+_SMALL = 1e-10
+"""What is left out of a form, at most, in each variable; what rounding does to it is far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,13 @@ def form(then: Subspace, now: Subspace) -> Form:
 
 
 def _factor(square: Floats) -> tuple[npt.NDArray[np.float32], float]:
-    values, vectors = np.linalg.eigh(square)
-    kept = values > _SMALL
-    lost = float(np.sqrt(max(values[~kept].max(initial=0.0), 0.0) + 1e-11))
-    return (vectors[:, kept] * np.sqrt(values[kept])).astype(np.float32), lost + 1e-5
+    """F (n, r) with xᵀ square x ≤ (|x F| + lost |x|)², and lost; by Cholesky with pivots, which is cheap."""
+    size = len(square)
+    lower, pivots, rank, _ = dpstrf(square, tol=_SMALL, lower=1)
+    factor = np.zeros((size, rank))
+    factor[pivots - 1] = np.tril(lower)[:, :rank]
+    # What is left has no entry on its diagonal above the tolerance; and it is of differences of numbers about 1.
+    return factor.astype(np.float32), float(np.sqrt((size - rank) * _SMALL + 1e-11)) + 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +345,7 @@ class Shard:
         count = len(self.bound)
         looked = sum(len(rows) for rows in self._new.rows)
         self.since += looked
-        if self.since >= count and looked < count:
+        if self.since >= _REFRESH * count and looked < count:
             others = np.flatnonzero(self.free & ~self._looked & ~self.sketch.ragged)
             for group in _parts(others, _SOME):
                 self._look_at(group)

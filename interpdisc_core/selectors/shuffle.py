@@ -40,6 +40,9 @@ class _Shuffled:
             raise ValueError(f"row {row} was already taken")
         self.order.remove(row)
 
+    def absorb(self, row: int) -> None:
+        self.learn(row)
+
     def skip(self, row: int) -> None:
         self.learn(row)
 

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from interpdisc_core.selectors.rows import Features, Floats, Index
 
 Bits = Literal[8, 16]
+_FEW = 128
+"""Rows that are copied together: what is made of them on the way stays in the processor's cache."""
 _F32 = float(np.finfo(np.float32).eps) / 2  # the rounding of one float32 operation
 _F64 = float(np.finfo(np.float64).eps) / 2
 
@@ -52,6 +54,11 @@ class Sketch:
 
     def put(self, at: slice, values: Features) -> None:
         """Copy rows (m, d) of any float type to places `at`."""
+        for first in range(0, len(values), _FEW):
+            some = values[first : first + _FEW]
+            self._put(slice(at.start + first, at.start + first + len(some)), some)
+
+    def _put(self, at: slice, values: Features) -> None:
         wide = np.dtype(np.float64) if values.dtype == np.float64 else np.dtype(np.float32)
         offset = values.astype(wide) - self.centre.astype(wide)
         missing = np.isnan(offset)
