@@ -3,7 +3,9 @@
     python benchmarks/features.py features FOLDER…              # once: real features
     python benchmarks/selection.py literal features/wide.npy --rows 10000 --start 0
     python benchmarks/selection.py literal features/pooled.npy --rows 6712 --start svd [--l2]
-    python benchmarks/selection.py growth features/pooled.npy --scratch DIR [--most 1000000] [--chart FILE]
+    python benchmarks/selection.py growth features/pooled.npy --rows 6712 --scratch DIR [--most 1000000] [--chart FILE]
+    python benchmarks/selection.py workers DIR/rows-316228.zarr  # or any .npy or Zarr: one process, two Dask workers
+    python benchmarks/selection.py kills features/pooled.npy     # kill −9 at 20 random moments of `interpdisc select`
 
 Each measured run is a process of its own, on as many threads as stated. CPU seconds are of the whole process less those
 of starting Python and loading the features; memory is the peak of its anonymous pages, less those after loading.
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from interpdisc_core.selectors import Demud, Means
-from interpdisc_core.selectors.rows import Rows, zarr_rows
+from interpdisc_core.selectors.rows import Rows, as_rows, zarr_rows
 
 RANK, PICKS = 50, 300
 
@@ -43,9 +46,10 @@ def opened(path: str, count: int, l2: bool = False, memory: bool = True) -> "np.
     return rows / np.linalg.norm(rows, axis=1, keepdims=True) if l2 else rows
 
 
-def ours(rows: "np.ndarray | Rows", start: Any, threads: int, picks: int = PICKS) -> dict[str, Any]:
+def ours(rows: "np.ndarray | Rows", start: Any, threads: int, crew: Any = None) -> dict[str, Any]:
     """Picks and counters of this program."""
-    selection = Demud(rank=RANK, start=start).open(rows, np.empty((0, rows.shape[1])), means=Means(threads=threads))
+    means, picks = Means(threads=threads, crew=crew), PICKS
+    selection = Demud(rank=RANK, start=start).open(rows, np.empty((0, rows.shape[1])), means=means)
     made: list[tuple[int, float]] = []
     while len(made) < picks and (choice := selection.peek()) is not None:
         made.append((choice.row, choice.score))
@@ -254,9 +258,101 @@ def _chart(runs: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def over_workers(given: argparse.Namespace) -> None:
+    """One process against two Dask workers of one thread each, over the same rows."""
+    from distributed import Client, LocalCluster
+
+    from deploy.crew import DaskCrew
+    from deploy.runners import MEMORY
+
+    os.environ |= MEMORY  # as the README tells workers to be started
+    source = {"path": str(given.features), "count": given.rows, "memory": given.features.suffix == ".npy"}
+    alone = measured("ours", source, start="svd", threads=1)
+    threads = measured("ours", source, start="svd", threads=2)
+    with (
+        threadpool_limits(1),
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        before = sum(client.run(time.process_time).values())
+        crew, rows = DaskCrew(client, partial(opened_rows, **source)), opened(**source)
+        cpu, wall = time.process_time(), time.monotonic()
+        spread = ours(rows, "svd", 1, crew=crew)
+        spread |= {"cpu": time.process_time() - cpu, "wall": time.monotonic() - wall}
+        theirs = sum(client.run(time.process_time).values()) - before
+    count = rows.shape[0]
+    print(f"{given.features.name}: {count} x {rows.shape[1]}, k = {RANK}, {PICKS} picks, start svd\n")
+    print(
+        "| run | CPU s here | CPU s on workers | wall s | waiting for workers, s | read from the store / N | screened / N |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name, run, workers, waited in (
+        ("one process, 1 thread", alone, 0.0, 0.0), ("one process, 2 threads", threads, 0.0, 0.0),
+        ("two Dask workers", spread, theirs, crew.seconds["asking"]),
+    ):  # fmt: skip
+        print(
+            f"| {name} | {run['cpu']:.1f} | {workers:.1f} | {run['wall']:.1f} | {waited:.1f} "
+            f"| {run['rows_read'] / count:.2f} | {run['rows_screened'] / count:.1f} |"
+        )
+    same = all((run["rows"], run["scores"]) == (alone["rows"], alone["scores"]) for run in (threads, spread))
+    print(f"\nsame picks and scores, to the bit: {same}\n")
+    if not same:
+        raise SystemExit("the picks differ")
+
+
+def opened_rows(**source: Any) -> Rows:
+    """The rows of `opened`, for a worker."""
+    return as_rows(opened(**source))
+
+
+def kills(given: argparse.Namespace) -> None:
+    """`interpdisc select` killed −9 at random moments, each time resumed: identical picks, scores and vectors."""
+    import random
+    import shutil
+    import signal
+    import subprocess
+    import sys
+
+    root = Path(__file__).resolve().parent.parent
+    env = os.environ | {"PYTHONPATH": str(root)}
+
+    def command(out: Path) -> list[str]:
+        picks = ["-n", str(PICKS), "-k", str(RANK), "--out", str(out)]
+        return [sys.executable, "-m", "deploy", "select", str(given.features), *picks]
+
+    def products(out: Path) -> dict[str, bytes]:
+        files = [out / "picks.csv", *sorted((out / "vectors" / "c").rglob("*"))]
+        return {str(file.relative_to(out)): file.read_bytes() for file in files if file.is_file()}
+
+    straight = given.scratch / "straight"
+    shutil.rmtree(straight, ignore_errors=True)
+    began = time.monotonic()
+    subprocess.run(command(straight), env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    takes, wanted = time.monotonic() - began, products(straight)
+    random.seed(20)
+    there = []
+    for number in range(20):
+        out = given.scratch / f"killed-{number}"
+        shutil.rmtree(out, ignore_errors=True)
+        process = subprocess.Popen(command(out), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.1, 1.0) * takes)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        state = out / "selection.json"
+        there.append(len(json.loads(state.read_text())["rows"]) if state.exists() else 0)
+        subprocess.run(command(out), env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if products(out) != wanted:
+            raise SystemExit(f"kill {number}: the picks or the vectors differ")
+        shutil.rmtree(out)
+    print(
+        f"20 kills of a selection of {PICKS} picks that takes {takes:.1f} s; picks kept at the kill: {', '.join(map(str, there))}"
+    )
+    print("identical picks.csv and vectors after each: True")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("literal", "growth"))
+    parser.add_argument("what", choices=("literal", "growth", "workers", "kills"))
     parser.add_argument("features", type=Path)
     parser.add_argument("--rows", type=int, default=0, help="the first so many; 0: all")
     parser.add_argument("--start", default="0")
@@ -268,11 +364,8 @@ def main() -> None:
     print(
         f"{date.today()}, Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}, {os.cpu_count()} cores\n"
     )
-    if given.what == "literal":
-        against_literal(given)
-    else:
-        given.scratch.mkdir(parents=True, exist_ok=True)
-        growth(given)
+    given.scratch.mkdir(parents=True, exist_ok=True)
+    {"literal": against_literal, "growth": growth, "workers": over_workers, "kills": kills}[given.what](given)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +107,14 @@ def select(
     labels: Annotated[str, typer.Option(
         help="CSV with a class for each id, to score the discovery; or `folder`. Default: the source's own.")] = "",
     features: Annotated[str, typer.Option(help="Which representation of an archive that has several.")] = "",
+    horizon: Annotated[str, typer.Option(
+        help="Stratum of an archive's memory whose batches count as already known (see `interpdisc remember`).")] = "",
+    last: Annotated[int | None, typer.Option(help="Only the horizon's last so many batches.", min=1)] = None,
+    without: Annotated[list[str] | None, typer.Option(help="A batch that the horizon leaves out; repeatable.")] = None,
+    memory: Annotated[str, typer.Option(help="The archive that has the horizon. Default: SOURCE.")] = "",
     threads: Annotated[int, typer.Option(help="Threads that look at rows; the picks are the same.")] = 1,
+    scheduler: Annotated[str, typer.Option(
+        help="Address of a running Dask scheduler, whose workers look at the rows; the picks are the same.")] = "",
     out: Annotated[str, typer.Option(help="Folder or s3:// prefix for the picks.")] = "interpdisc-selection",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -123,20 +131,76 @@ def select(
             interest=interest, action=interest_action, missing=missing,
         )  # fmt: skip
         asked = bare.Asked(
-            source=source, features=features, where=where, normalise=_one_of("--normalise", normalise, ("none", "l2")),
+            source=_absolute(source) if scheduler else source, features=features, where=where, normalise=_one_of("--normalise", normalise, ("none", "l2")),
             labels=labels, background=tuple(background or []), background_where=background_where,
             known=bare.ids_of(known), interesting=bare.ids_of(interesting), selector=settings, picks=picks,
-            threads=threads,
+            threads=threads, horizon=horizon, last=last, without=tuple(without or []), memory=memory,
         )  # fmt: skip
-        with told.status("reading …") as status:
+        with told.status("reading …") as status, _spread(scheduler) as crew:
             result = bare.select(
-                asked, _absolute(out), alone=locked(_absolute(out), "folder"),
+                asked, _absolute(out), alone=locked(_absolute(out), "folder"), crew=crew,
                 tell=lambda made, of: status.update(f"pick {made} of {of}"),
             )  # fmt: skip
     if as_json:
         print(json.dumps(result))
         return
     _tell_selection(result)
+
+
+def _spread(scheduler: str) -> Any:
+    """What makes the crew of a selection on a cluster, while it is needed; None for this process alone."""
+    if not scheduler:
+        return nullcontext()
+    from deploy.crew import on_cluster
+
+    return on_cluster(scheduler)
+
+
+@app.command()
+def remember(
+    source: Annotated[str, typer.Argument(help="An archive or features, as of `select`.", show_default=False)],
+    stratum: Annotated[str, typer.Argument(help="What is remembered together, e.g. an instrument.", show_default=False)],
+    batch: Annotated[str, typer.Argument(help="The name of these rows, e.g. a sol.", show_default=False)],
+    where: Annotated[str, typer.Option(help="A part of the rows, as of `select`.")] = "",
+    normalise: Annotated[str, typer.Option(help="`l2`: each row divided by its length; or `none`.")] = "none",
+    features: Annotated[str, typer.Option(help="Which representation of an archive that has several.")] = "",
+    memory: Annotated[str, typer.Option(help="The archive that remembers. Default: SOURCE.")] = "",
+) -> None:  # fmt: skip
+    """Remember rows as one batch of what was seen; `select --horizon STRATUM` picks what is new beside the batches.
+
+    Example: `interpdisc remember ARCHIVE mastcam sol-812 --where "sol == 812"`
+    """
+    with _sentences():
+        from deploy.running import locked
+        from interpdisc_core import bare
+        from interpdisc_core.storage import Place
+
+        if not memory and not Place.of(source).exists("archive.json"):
+            raise PlanError(f"{source} is no archive that could remember; name one by --memory.")
+        asked = bare.Asked(
+            source=source, where=where, features=features, normalise=_one_of("--normalise", normalise, ("none", "l2"))
+        )  # fmt: skip
+        with locked(_absolute(memory or source), "archive"):
+            record = bare.remember(asked, memory or source, stratum, batch)
+    print(f"{record.count} rows of {record.dimension} features are batch {batch!a} of {stratum!a}")
+
+
+@app.command()
+def forget(
+    archive: Archive,
+    stratum: Annotated[str, typer.Argument(help="See `remember`.", show_default=False)],
+    batch: Annotated[str, typer.Argument(help="The batch to take out, e.g. a sol that was bad.", show_default=False)],
+) -> None:
+    """Take a batch out of what was seen; horizons are then as if it had never been there, to the bit."""
+    with _sentences():
+        from deploy.running import locked
+        from interpdisc_core.memory import Memory
+        from interpdisc_core.storage import Place
+
+        with locked(_absolute(archive), "archive"):
+            Memory(Place.of(archive), stratum).remove(batch)
+            left = Memory(Place.of(archive), stratum).names()
+    print(f"batch {batch!a} of {stratum!a} is gone; {len(left)} are left")
 
 
 def settings_from(
@@ -171,7 +235,8 @@ def _one_of(option: str, given: str, choices: tuple[str, ...], more: str = "") -
 
 
 def _tell_selection(result: dict[str, Any]) -> None:
-    count, background = len(result["picks"]), result["background"]["count"]
+    count = len(result["picks"])
+    background = result["horizon"]["count"] if result["horizon"] else result["background"]["count"]
     print(
         f"{count} picks of {result['n']} rows of {result['d']} features"
         + (f", {background} known before" if background else "")

@@ -7,12 +7,13 @@ back; the model and the decision stay here. A worker that dies is replaced: anot
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from interpdisc_core.errors import InterpdiscError
+from interpdisc_core.errors import InterpdiscError, PlanError
 from interpdisc_core.selectors.choice import Subspace
 from interpdisc_core.selectors.crew import Site
 from interpdisc_core.selectors.host import Again, Answer, Model, Order, answer, forget
@@ -154,6 +155,30 @@ class DaskCrew:
                 raise ClusterError("the cluster has no workers any more; start some and give the same command again.")
             time.sleep(0.5)
         return workers
+
+
+@contextmanager
+def on_cluster(address: str) -> Iterator[Callable[[Callable[[], Rows]], DaskCrew]]:
+    """What makes crews on the workers of a running scheduler; they let go of their shards at the end.
+
+    Raises PlanError where none answers at `address`.
+    """
+    from distributed import Client
+
+    crews: list[DaskCrew] = []
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise PlanError(f"no Dask scheduler answers at {address}: {error}") from error
+
+    def crew(opened: Callable[[], Rows]) -> DaskCrew:
+        crews.append(DaskCrew(client, opened))
+        return crews[-1]
+
+    with client:
+        yield crew
+        for made in crews:
+            made.close()
 
 
 def _nothing(model: Subspace) -> Subspace:

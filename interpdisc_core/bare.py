@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,16 @@ from interpdisc_core import digest, tables
 from interpdisc_core.errors import PlanError
 from interpdisc_core.evaluation import discovery
 from interpdisc_core.features import storing, zarr_options
-from interpdisc_core.ingest import environment
+from interpdisc_core.ingest import environment, ready_archive
+from interpdisc_core.memory import Memory, Record
 from interpdisc_core.progress import Stopwatch
 from interpdisc_core.representations import Normalisation
 from interpdisc_core.runs import STEP
 from interpdisc_core.selectors import Choice, Demud
 from interpdisc_core.selectors.choice import NULL
+from interpdisc_core.selectors.crew import Crew
 from interpdisc_core.selectors.demud import Selection
-from interpdisc_core.selectors.rows import Floats, blocks, take
+from interpdisc_core.selectors.rows import Floats, Rows, blocks, take
 from interpdisc_core.selectors.screen import Means
 from interpdisc_core.selectors.seen import Seen
 from interpdisc_core.storage import Place
@@ -57,6 +60,8 @@ class Asked:
     known; background_where: leaves a part of these. known: ids that are learned before the first pick and never
     picked; interesting: ids that may be picked, but are not learned then. selector: where it starts at a row, that
     is the row's number in the source. picks: how many, n ≥ 1. threads: that look at rows; no pick depends on it.
+    horizon: instead of a background, the stratum of a memory whose batches count as known; last, without: which, see
+    `Memory.horizon`; memory: the archive that has it, by default the source.
     """
 
     source: str
@@ -71,6 +76,10 @@ class Asked:
     selector: Demud = field(default_factory=Demud)
     picks: int = 50
     threads: int = 1
+    horizon: str = ""
+    last: int | None = None
+    without: Ids = ()
+    memory: str = ""
 
     def __post_init__(self) -> None:
         if self.picks < 1:
@@ -79,6 +88,10 @@ class Asked:
             raise PlanError(f"threads must be at least 1, not {self.threads}.")
         if both := sorted({*self.known} & {*self.interesting}):
             raise PlanError(f"{both[0]!r} cannot be both known and interesting: what is known is not picked.")
+        if self.horizon and self.background:
+            raise PlanError("give a --background or a --horizon, not both: what is known is one or the other.")
+        if (self.last or self.without or self.memory) and not self.horizon:
+            raise PlanError("--last, --without and --memory are of a --horizon, and there is none.")
         if self.background_where and not self.background:
             raise PlanError("--background-where leaves a part of a background, and there is no --background.")
 
@@ -110,14 +123,17 @@ def select(
     *,
     tell: Callable[[int, int], None] = lambda _made, _wanted: None,
     alone: AbstractContextManager[None] | None = None,
+    crew: Callable[[Callable[[], Rows]], Crew] | None = None,
 ) -> dict[str, Any]:
     """Make the picks, or go on making them, in the folder or s3:// prefix `out`; returns what `result.json` says.
 
-    tell: is told picks made and picks wanted, now and then. alone: is held while anything is written.
+    tell: is told picks made and picks wanted, now and then. alone: is held while anything is written. crew: makes who
+    looks at the rows, elsewhere, from what opens them there.
     Raises PlanError for what cannot be meant, and StoreError where something cannot be read or written.
     """
     clock = Stopwatch()
     table, seen = _tables(asked)
+    memory, horizon, counts = _memory(asked, table)
     known, interesting = table.find(asked.known), set(table.find(asked.interesting))
     selector = _placed(asked.selector, table)
     wanted = min(asked.picks, len(table.numbers) - len(known))
@@ -126,18 +142,23 @@ def select(
     over = digest.of_json(
         {
             "settings": [digest.of_settings(selector), asked.normalise, _weights(selector)], "data": _identity(table),
-            "background": [_identity(part) for part in seen], "known": known, "interesting": sorted(interesting),
+            "background": [_identity(part) for part in seen], "horizon": horizon, "known": known, "interesting": sorted(interesting),
             "classes": list(table.labels) if selector.interest else [],
         }
     )  # fmt: skip
     clock.lap("read")
+    means = Means(threads=asked.threads, crew=crew(partial(rows_asked, asked)) if crew else None)
+
+    def before() -> Seen:
+        if memory is not None:
+            return memory.horizon(list(horizon)) or Seen.none(table.rows.shape[1])
+        return _seen(seen, table.rows.shape[1], selector)
+
     with alone or nullcontext():
         place = Place.of(out)
-        state, resumed, counters = _picks(
-            place, over, table, seen, selector, known, interesting, wanted, tell, asked.threads
-        )  # fmt: skip
+        state, resumed, counters = _picks(place, over, table, before, selector, known, interesting, wanted, tell, means)
         clock.lap("select")
-        result = _result(asked, table, seen, known, state, wanted, resumed, counters, clock.laps, place)
+        result = _result(asked, table, seen, counts, known, state, wanted, resumed, counters, clock.laps, place)
         place.write("picks.csv", _csv(result["picks"]))
         place.write_json("result.json", result)
     return result
@@ -146,8 +167,8 @@ def select(
 # One thread: sums over several differ in the last bits, and so would the picks of one that goes on elsewhere.
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def _picks(
-    place: Place, over: str, table: Table, seen: list[Table], selector: Demud, known: list[int],
-    interesting: set[int], wanted: int, tell: Callable[[int, int], None], threads: int,
+    place: Place, over: str, table: Table, before: Callable[[], Seen], selector: Demud, known: list[int],
+    interesting: set[int], wanted: int, tell: Callable[[int, int], None], means: Means,
 ) -> tuple["_State", int, dict[str, Any]]:  # fmt: skip
     """At least the picks that are wanted, unless it is exhausted; how many of them were there; what it cost."""
     dimension = table.rows.shape[1]
@@ -155,7 +176,7 @@ def _picks(
     resumed = min(len(there.rows), wanted) if there else 0
     if there and (len(there.rows) >= wanted or there.exhausted):
         return there, resumed, asdict(table.rows.reads)
-    selection = _open(selector, table, _seen(seen, dimension, selector), threads)
+    selection = _open(selector, table, before(), means)
     for row in known:
         selection.absorb(row)
     if there is None:
@@ -213,6 +234,49 @@ def _tables(asked: Asked) -> tuple[Table, list[Table]]:
     return table, seen
 
 
+def rows_asked(asked: Asked) -> Rows:
+    """The rows to pick from, opened anew: what a crew elsewhere does."""
+    return _tables(replace(asked, background=(), background_where=""))[0].rows
+
+
+def _memory(asked: Asked, table: Table) -> tuple[Memory | None, dict[str, str], dict[str, int]]:
+    """The memory of the horizon that is asked for, and its batches: what names each one's content, and its rows.
+
+    Raises PlanError where a batch was made of other features than the rows.
+    """
+    if not asked.horizon:
+        return None, {}, {}
+    archive = Place.of(asked.memory or asked.source)
+    if not archive.exists("archive.json"):
+        raise PlanError(f"{asked.memory or asked.source}: a --horizon is of an archive's memory; name one by --memory.")
+    memory = Memory(archive, asked.horizon)
+    batches = memory.chosen(last=asked.last, without=asked.without)
+    if not batches:
+        raise PlanError(f"{archive.url}: no batch is left in the memory of {asked.horizon!r}; `remember` adds them.")
+    counts = {}
+    for name in batches:
+        record = memory.read(name)
+        counts[name], made = record.count, record.made_from
+        if (made.get("features", ""), made.get("normalise")) != (table.features, asked.normalise):
+            raise PlanError(
+                f"{archive.url}: batch {name!r} of {asked.horizon!r} is of features {made.get('features') or 'of no archive'}, "
+                f"normalised {made.get('normalise')}; the rows are {table.features or 'of no archive'}, {asked.normalise}."
+            )
+    return memory, batches, counts
+
+
+def remember(asked: Asked, archive: str, stratum: str, batch: str) -> Record:
+    """Put the rows of `asked` (source, where, features, normalise) into an archive's memory, as one batch.
+
+    The same again is no change. Raises StoreError where the batch is there with other rows.
+    """
+    table, _ = _tables(asked)
+    made_from = {"features": table.features, "normalise": asked.normalise, "identity": _identity(table)}
+    record = Record.of(batch, (values for _, values in blocks(table.rows)), made_from)
+    Memory(ready_archive(archive), stratum).add(record)
+    return record
+
+
 def _identity(table: Table) -> list[str]:
     return [table.identity, digest.of_array(table.numbers.astype(np.int64))]
 
@@ -234,10 +298,10 @@ def _placed(selector: Demud, table: Table) -> Demud:
     return replace(selector, start=place)
 
 
-def _open(selector: Demud, table: Table, seen: Seen, threads: int) -> Selection:
+def _open(selector: Demud, table: Table, seen: Seen, means: Means) -> Selection:
     """The selection over a table's rows, which are read as they are needed."""
     labels = table.labels if selector.interest and any(table.labels) else None
-    return selector.open(table.rows, seen, labels, Means(threads=threads))
+    return selector.open(table.rows, seen, labels, means)
 
 
 def _seen(parts: Sequence[Table], dimension: int, selector: Demud) -> Seen:
@@ -371,6 +435,7 @@ def _result(
     asked: Asked,
     table: Table,
     seen: Sequence[Table],
+    horizon: dict[str, int],
     known: list[int],
     state: _State,
     wanted: int,
@@ -403,6 +468,9 @@ def _result(
             "where": asked.background_where,
             "count": sum(len(part.numbers) for part in seen),
         },
+        "horizon": {"stratum": asked.horizon, "batches": list(horizon), "count": sum(horizon.values())}
+        if horizon
+        else None,
         "identity": {"digest": table.identity, "by": table.identified_by},
         "left_out": [part.left_out for part in (table, *seen) if part.left_out],
         "picks": [

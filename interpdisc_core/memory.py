@@ -164,6 +164,19 @@ class Memory:
         the eigenvectors of their scatter, from which directions with S ≤ FLOOR · S_max are left out. The largest
         entry of an axis is positive. Raises StoreError for a name that is not there and for a damaged record.
         """
+        files = self._chosen(names, last, without)
+        self._one_dimension(files)
+        return self._sum(files) if files else None
+
+    def chosen(
+        self, names: Sequence[str] | None = None, *, last: int | None = None, without: Collection[str] = ()
+    ) -> dict[str, str]:
+        """The batches of the `horizon` of the same arguments, in canonical order, and what names each one's content."""
+        return {self._name(file): file.digest for file in self._chosen(names, last, without)}
+
+    def _chosen(
+        self, names: Sequence[str] | None, last: int | None, without: Collection[str]
+    ) -> "list[_File]":  # fmt: skip
         if isinstance(names, str) or isinstance(without, str):
             raise PlanError("a horizon takes a list of batches, not the name of one.")
         if last is not None and last < 1:
@@ -172,9 +185,7 @@ class Memory:
         if missing := sorted(set(names or ()) - set(known)):
             raise StoreError(f"{self._where} has no record of {missing[0]!r}.")
         wanted = set(known if names is None else names) - set(without)
-        files = [file for name, file in known.items() if name in wanted][-(last or 0) :]
-        self._one_dimension(files)
-        return self._sum(files) if files else None
+        return [file for name, file in known.items() if name in wanted][-(last or 0) :]
 
     def _sum(self, files: "list[_File]") -> Seen:
         """The model of records in canonical order, from the cache where it is there and sound."""

@@ -4,15 +4,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import zarr
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pytest import MonkeyPatch
 
 from interpdisc_core.selectors import Choice, Demud, Rows, leading, screen, shard
 from interpdisc_core.selectors import rows as rows_module
@@ -170,7 +169,7 @@ class Spy:
 @contextmanager
 def small(block: int, group: int = 2) -> Iterator[None]:
     """Blocks of `block` rows and groups of looks of `group`: a few rows go through all that a million would."""
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for module in (rows_module, leading, screen):
             patch.setattr(module, "BLOCK", block)
         patch.setattr(literal, "FIRST", block)
@@ -187,10 +186,10 @@ def told(choices: list[Choice]) -> list[tuple[Any, ...]]:
     ]
 
 
-def clustered(rows: int, dimension: int, seed: int, clusters: int = 12) -> npt.NDArray[np.float32]:
+def clustered(rows: int, dimension: int, seed: int, clusters: int = 12) -> npt.NDArray[np.float64]:
     """Rows about a few centres, some of which have many, with a falling spectrum: as features of images are."""
     rng = np.random.default_rng(seed)
     spread, often = np.geomspace(1, 0.05, dimension), 1 / np.arange(1, clusters + 1)
     centres = 3 * rng.normal(size=(clusters, dimension)) * spread
     around = rng.normal(size=(rows, dimension)) * spread * rng.gamma(2, 0.3, (rows, 1))
-    return (centres[rng.choice(clusters, rows, p=often / often.sum())] + around).astype(np.float32)
+    return centres[rng.choice(clusters, rows, p=often / often.sum())] + around

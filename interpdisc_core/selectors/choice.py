@@ -1,5 +1,6 @@
 """What a selector answers, and how it decides among rows that are close."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,7 +116,7 @@ PLAIN = Measure()
 
 
 def decide(
-    values: dict[int, Floats], model: Subspace, scale: float, measure: Measure = PLAIN, doubt: float = 0.0
+    values: Mapping[int, Floats], model: Subspace, scale: float, measure: Measure = PLAIN, doubt: float = 0.0
 ) -> Choice | None:  # fmt: skip
     """The row of largest score among rivals, decided on the literal residual in float64, row by row.
 

@@ -25,7 +25,8 @@ Missing = Literal["refuse", "zero", "ignore"]
 class Site:
     """What a shard is made of: rows [start, stop), copied about `centre` (d,) in `bits`, in memory or in a file.
 
-    rank: that models will have, as far as is known. missing: what a missing value is, see `Demud`.
+    rank: that models will have, as far as is known. missing: what a missing value is, see `Demud`. device: that holds
+    the copies, see `Means`, of whoever holds the shard.
     """
 
     start: int
@@ -36,10 +37,13 @@ class Site:
     bits: Bits
     scratch: bool
     missing: Missing
+    device: str = "cpu"
 
     def room(self, rows: Rows) -> Shard:
-        """The shard, its rows not copied yet."""
-        return Shard(rows, self.start, self.stop, self.centre, self.rank, self.measure, self.bits, self.scratch)
+        """The shard, its rows not copied yet. Raises PlanError where the device is not there."""
+        return Shard(
+            rows, self.start, self.stop, self.centre, self.rank, self.measure, self.bits, self.scratch, self.device
+        )
 
     def check(self, at: slice, values: Features) -> None:
         """Raises PlanError for a value that is not finite and may not be missing."""
@@ -61,7 +65,7 @@ class Crew(Protocol):
         """Copy all rows; yields the moments of `groups`, in their order. Raises PlanError as `Site.check` does."""
 
     def reach(self) -> float:
-        """At least the largest |x − c| of all rows."""
+        """The largest |x − c| of all rows, see `Shard.reach`."""
 
     def begin(self, look: Look) -> float:
         """See `Shard.begin`: the best of them."""

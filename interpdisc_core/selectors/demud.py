@@ -21,7 +21,7 @@ import numpy as np
 
 from interpdisc_core.errors import PlanError
 from interpdisc_core.selectors.basis import Basis
-from interpdisc_core.selectors.choice import NULL, Choice, Features, Floats, Measure, Subspace
+from interpdisc_core.selectors.choice import NULL, Choice, Features, Floats, Measure, Subspace, decide
 from interpdisc_core.selectors.leading import leading
 from interpdisc_core.selectors.models import Model
 from interpdisc_core.selectors.rows import Rows, as_rows
@@ -122,6 +122,7 @@ class Selection:
         self.model = Model(settings.rank if settings.method == "incremental" else None)
         self.basis: Basis | None = None
         self._fixed: Subspace | None = None
+        self._all: tuple[Subspace, float] | None = None
         self._choice: Choice | None = None
         self._known = False  # whether _choice is the next pick
         self._sought: int | None = None
@@ -157,6 +158,8 @@ class Selection:
         self._known, self._sought = False, None
         if self.settings.method == "static":
             return
+        if self.settings.variance is not None and not self.prior.count:
+            self._whole()
         began = time.process_time()
         x = self.screen.row(row)
         if np.isnan(x).any():
@@ -196,9 +199,9 @@ class Selection:
 
     def _model(self) -> Subspace:
         assert self.basis is not None
-        began = time.process_time()
         if self.settings.variance is not None and not self.prior.count:
             self._whole()
+        began = time.process_time()
         mean, within = self.model.fit(len(self.basis.axes), self.rank)
         model = Subspace(self.total / self.count, within @ self.basis.axes, (mean, within))
         self._learning += time.process_time() - began
@@ -212,14 +215,17 @@ class Selection:
 
     def _whole(self) -> tuple[Subspace, float]:
         """The model of all rows, and how far its axes may be off; sets the rank where it is told by the variance."""
-        model, doubt = leading(
-            self.rows, self.screen.moments(scatter=True), self.screen.centre, self.settings.rank, self.settings.variance
-        )
-        if self.settings.variance is not None:
-            self.rank = max(1, len(model.axes))
-            if self.settings.method == "incremental":
-                self.model.keep = self.rank
-        return model, doubt
+        if self._all is None:
+            moments, read, began = self.screen.moments(scatter=True), self.rows.reads.rows, time.process_time()
+            rank, variance = self.settings.rank, self.settings.variance
+            self._all = leading(self.rows, moments, self.screen.centre, rank, variance)
+            self.screen.passes += (self.rows.reads.rows - read) // max(self.rows.shape[0], 1)
+            self._learning += time.process_time() - began
+            if variance is not None:
+                self.rank = max(1, len(self._all[0].axes))
+                if self.settings.method == "incremental":
+                    self.model.keep = self.rank
+        return self._all
 
     def _opening(self) -> Choice | None:
         """The first pick, where nothing was seen before. It is always made: the first image of all is new."""
@@ -228,8 +234,7 @@ class Selection:
             start = int(np.random.default_rng(self.settings.seed).integers(count))
         if isinstance(start, int):
             row = self.screen.free_from(start)
-            x = self.screen.row(row)
-            x = np.where(np.isnan(x), self.screen.mean(), x) if np.isnan(x).any() else x
+            x = self._known_part(row)
             return Choice(row, 0.0, 0, x, np.zeros_like(x), x)
         if start == "svd":
             return self.screen.best(*self._whole())
@@ -239,8 +244,12 @@ class Selection:
         """The row nearest to one of interest, explained by the model as it is."""
         found = self.screen.nearest(row)
         model = self._static() if self.settings.method == "static" else self._model() if self.basis else None
-        x = self.screen.row(found)
         if model is None:
+            x = self._known_part(found)
             return Choice(found, 0.0, 0, x, np.zeros_like(x), x)
-        expected, residual, mean = model.explain(x)
-        return Choice(found, float(self.screen.measure.of(residual)), 0, expected, residual, mean)
+        return decide({found: self.screen.row(found)}, model, self.screen.scale(model), self.screen.measure)
+
+    def _known_part(self, row: int) -> Floats:
+        """x (d,) of a row; what is missing, before anything was seen, is the mean of the rows that have it."""
+        x = self.screen.row(row)
+        return np.where(np.isnan(x), self.screen.mean(), x) if np.isnan(x).any() else x

@@ -7,9 +7,10 @@ Where it also lacks what went before, it answers `Again` and is told all.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from interpdisc_core.selectors.choice import Floats, Subspace
 from interpdisc_core.selectors.crew import Site, copied, parts
@@ -87,9 +88,19 @@ _MOST = 8
 """Shards that a process keeps; those of selections long gone make room."""
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """The process's BLAS; to look for it takes longer than many an order."""
+    return ThreadpoolController()
+
+
 def answer(order: Order) -> Answer | Again:
     """Do what an order says. Raises what reading the rows raises, and PlanError as `Site.check` does."""
+    with _libraries().limit(limits=1, user_api="blas"):
+        return _answer(order)
+
+
+def _answer(order: Order) -> Answer | Again:
     hosted = _HOSTED.pop(order.token, None)
     if hosted is None:
         hosted = _Hosted(order)
@@ -102,8 +113,9 @@ def answer(order: Order) -> Answer | Again:
             shard.drop(row)
     hosted.dropped = len(order.taken)
     if order.scatter is not None:
-        made, hosted.moments = hosted.moments, ()
-        return hosted.answer(moments=made, reach=shard.reach)
+        # Kept until the next order: an answer that is lost on its way is asked for again.
+        return hosted.answer(moments=hosted.moments, reach=shard.reach)
+    hosted.moments = ()
     if order.floor is not None:
         if order.look is None or hosted.begun != order.look.number:
             return Again()

@@ -3,23 +3,27 @@
 A second-moment matrix squares the singular values: those below about 1e-8 of the largest are rounding, and directions
 above that are off by eps · (S_max / S)². So only directions well above are taken from it; the rest is looked for in the
 moments of what those leave over, until every direction above NULL · S_max is found or enough are. Flat spectra, as of
-real features, take one pass.
+real features, take one pass. Rows too wide for such a matrix are swept over several times (`lanczos`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
+from threadpoolctl import threadpool_limits
 
 from interpdisc_core.errors import PlanError
 from interpdisc_core.selectors.choice import NULL, Features, Floats, Subspace
+from interpdisc_core.selectors.lanczos import CLEAR, Spectrum, less, rounding, sweep, topmost
 from interpdisc_core.selectors.rows import BLOCK, Rows, blocks, take
 
-_CLEAR = 1e-2
-"""Directions above this part of the largest singular value are taken from one matrix of second moments."""
-WIDEST = 12_000
-"""Features beyond which second moments (d, d) are too large to keep; rows as few are decomposed as they are."""
+WIDEST = 5000
+"""Features beyond which second moments (d, d) are not kept; rows as few are decomposed as they are.
+
+There it takes 8 CPU seconds to decompose them, growing with the cube; and to sum them up, what 12 sweeps take.
+"""
+MOST = 512
+"""Directions that are looked for in wider rows, at most, where a part of Σ S² is asked for."""
 _PARTS = 32
 
 
@@ -53,6 +57,7 @@ def moments(
     for at, values in blocks(rows, start, stop):
         if also is not None:
             also(at, values)
+        values = np.ascontiguousarray(values)  # sums of rows that lie otherwise differ in bits
         missing = np.isnan(values)
         if scatter or missing.any():
             z = values.astype(np.float64) - centre
@@ -66,13 +71,15 @@ def moments(
     return total
 
 
+# One thread: LAPACK's eigenvectors differ in their last bits with several, and so would the first pick's score.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def leading(
     rows: Rows, first: Moments, centre: Floats, rank: int, variance: float | None = None
 ) -> tuple[Subspace, float]:
     """The rank-`rank` SVD model of all rows, and how far its axes may be from the true ones (sine of the angle).
 
     first: the moments of all rows about `centre`. variance: take as few directions as hold that part of Σ S².
-    Raises PlanError where neither the rows nor the features are few enough to decompose.
+    Raises PlanError where those are more than MOST and neither the rows nor the features at most WIDEST.
     """
     count, dimension = rows.shape
     mean = centre + first.sum / max(count, 1)
@@ -80,73 +87,83 @@ def leading(
     limit = min(dimension, count) if variance is not None else min(rank, dimension, count)
     if not limit or (rank == 0 and variance is None):
         return model, 0.0
-    if min(count, dimension) > WIDEST:
-        raise PlanError(
-            f"start svd needs a decomposition of {count} rows of {dimension} features, which is too large here: "
-            "use --start mean, random or a row, or a representation of fewer features."
-        )
+    largest, found, error, behind, sure = 0.0, np.empty(0), np.empty(0), 0.0, True
     shift = first.sum / count
-    largest, found, left, gap = 0.0, np.empty(0), None, np.inf
+    left = first.scatter - count * np.outer(shift, shift) if first.scatter.size else None
     while len(model.axes) < limit:
         wanted = limit - len(model.axes)
-        if left is None and first.scatter.size:
-            left = first.scatter - count * np.outer(shift, shift)
-        values, axes, total = _spectrum(rows, model, wanted, left)
-        left = np.empty(0)
-        largest = max(largest, values[0])
+        if min(count, dimension) <= WIDEST:
+            spectrum, left = _spectrum(rows, model, wanted, largest, left), None
+        elif variance is not None and not len(model.axes):
+            spectrum = _holding(rows, model, variance)
+        else:
+            spectrum = sweep(rows, model, wanted, largest)
+        squares = spectrum.values**2
+        largest = max(largest, spectrum.values[0])
         if variance is not None and not len(model.axes):
-            limit = int(np.searchsorted(np.cumsum(values**2), variance * total * (1 - 1e-12))) + 1
-            values, axes, wanted = values[: limit + 1], axes[: limit + 1], limit
-        kept = values > max(NULL * largest, _CLEAR * values[0])
+            energy, part = np.cumsum(squares), variance * spectrum.total * (1 - 1e-12)
+            limit = wanted = int(np.searchsorted(energy, part)) + 1
+            # The energy that was found is at most the true one, and no further below it than the residuals say. (Of
+            # all of it, which directions without energy belong to it is of no account.)
+            sure = limit == 1 or variance == 1 or energy[limit - 2] + spectrum.error[: limit - 1].sum() < part
+        kept = spectrum.values > max(NULL * largest, CLEAR * spectrum.values[0])
         kept[wanted:] = False
-        if not kept.any():
-            break
         taken = int(kept.sum())
-        if taken < len(values):
-            gap = values[taken - 1] ** 2 - values[taken] ** 2
-        found = np.append(found, values[kept])
-        fresh = axes[kept]
+        behind = squares[taken] + spectrum.error[taken] if taken < len(squares) else 0.0
+        if not taken:
+            break
+        found, error = np.append(found, squares[:taken]), np.append(error, spectrum.error[:taken])
+        fresh = spectrum.axes[:taken]
         fresh = fresh - (fresh @ model.axes.T) @ model.axes
         model = Subspace(mean, np.vstack([model.axes, np.linalg.qr(fresh.T)[0].T]))
-        if _CLEAR * values[0] <= NULL * largest:
+        if CLEAR * spectrum.values[0] <= NULL * largest:
             break  # what was left out is null
-    # Davis & Kahan 1970: what rounding did to the moments, over the gap behind the last direction.
-    doubt = 16 * np.finfo(np.float64).eps * np.sqrt(dimension) * largest**2 / gap if gap > 0 else 1.0
-    return model, float(min(doubt, 1.0))
+    # Davis & Kahan 1970, direction by direction: residuals over the gap to what is behind the last.
+    gaps = found - behind
+    doubt = float(np.linalg.norm(error / gaps)) if sure and (gaps > 0).all() else 1.0
+    return model, min(doubt, 1.0)
 
 
-def _spectrum(rows: Rows, model: Subspace, wanted: int, left: Floats | None) -> tuple[Floats, Floats, float]:
-    """Singular values, falling, and directions (m, d) of what `model` leaves of the rows; and Σ S² of all.
+def _spectrum(rows: Rows, model: Subspace, wanted: int, largest: float, left: Floats | None) -> Spectrum:
+    """What `model` leaves of the rows, from its second moments, which `left` are if they are known.
 
-    There is one more than wanted where that many are, so that the gap behind the last is known.
+    There is one direction more than wanted where that many are, so that the gap behind the last is known.
     """
     count, dimension = rows.shape
     if count <= dimension:
-        rest = _rest(take(rows, np.arange(count)), model)
+        rest = less(take(rows, np.arange(count)), model)
         square = rest @ rest.T
-        size = min(wanted + 1, count)
-        values, vectors = scipy.linalg.eigh(square, subset_by_index=[count - size, count - 1])
-        axes = vectors[:, ::-1].T @ rest
+        squares, vectors = topmost(square, wanted + 1)
+        axes = vectors.T @ rest
         lengths = np.linalg.norm(axes, axis=1, keepdims=True)
         axes = axes / np.where(lengths > 0, lengths, 1.0)
     else:
-        if left is None or not left.size:
+        if left is None:
             left = np.zeros((dimension, dimension))
-            for _, values in blocks(rows):
-                rest = _rest(values, model)
+            for _, some in blocks(rows):
+                rest = less(some, model)
                 left += rest.T @ rest
         square = left
-        size = min(wanted + 1, dimension)
-        values, vectors = scipy.linalg.eigh(square, subset_by_index=[dimension - size, dimension - 1])
-        axes = vectors[:, ::-1].T
-    return np.sqrt(np.maximum(values[::-1], 0.0)), axes, float(np.trace(square))
+        squares, vectors = topmost(square, wanted + 1)
+        axes = vectors.T
+    values = np.sqrt(squares)
+    error = np.full(len(values), rounding(dimension, largest, values[0]))
+    return Spectrum(values, axes, error, float(np.trace(square)))
 
 
-def _rest(rows: Features, model: Subspace) -> Floats:
-    z = rows.astype(np.float64) - model.mean
-    np.nan_to_num(z, copy=False)
-    rest: Floats = z - (z @ model.axes.T) @ model.axes
-    return rest
+def _holding(rows: Rows, model: Subspace, variance: float) -> Spectrum:
+    """As many leading directions as hold that part of Σ S², and one more. Raises PlanError where MOST do not."""
+    some = sweep(rows, model, 64, passes=3)  # what these hold, as many of the true ones hold at least
+    enough = int(np.searchsorted(np.cumsum(some.values**2), variance * some.total * (1 - 1e-12))) + 1
+    for wanted in (enough, MOST) if enough <= min(len(some.values), MOST) else (MOST,):
+        spectrum = sweep(rows, model, wanted)
+        held = float((spectrum.values[:wanted] ** 2).sum())
+        if held >= variance * spectrum.total * (1 - 1e-12):
+            return spectrum
+    raise PlanError(
+        f"{variance:g} of the variance of {rows.shape[0]} rows of {rows.shape[1]} features needs more than {MOST} "
+        f"directions (they hold {held / spectrum.total:.3g}), which is too many here: ask for less, or for a rank (-k)."
+    )
 
 
 def with_scatter(rows: Rows) -> bool:

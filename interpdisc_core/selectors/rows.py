@@ -56,7 +56,8 @@ class Rows(Protocol):
 
 def take(rows: Rows, which: Index) -> Floats:
     """Rows by number (m,): (m, d) float64, exact."""
-    return np.asarray(rows.get(which), dtype=np.float64)
+    # In C order: sums over a row in another order of memory could differ in their last bits.
+    return np.ascontiguousarray(rows.get(which), dtype=np.float64)
 
 
 def blocks(rows: Rows, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Features]]:

@@ -1,7 +1,7 @@
 """All rows of a selection, spread over shards: which are free, and which is best under a model."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,14 @@ import numpy as np
 
 from interpdisc_core.selectors.choice import TIED, Choice, Features, Floats, Measure, Subspace, decide
 from interpdisc_core.selectors.crew import Crew, LocalCrew, Missing, Site
+from interpdisc_core.selectors.device import find
 from interpdisc_core.selectors.leading import Moments, groups, moments, with_scatter
 from interpdisc_core.selectors.rows import BLOCK, FilledRows, Index, Rows, blocks, take
 from interpdisc_core.selectors.shard import Look, form
 from interpdisc_core.selectors.sketch import Bits
+
+_FEW = 256
+"""Rivals that are read together and kept; far fewer are the rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +25,20 @@ class Means:
 
     threads: that look at rows. bits: of the rows' copies, 16 or 8; fewer take less room and more reading. memory:
     bytes of copies that are kept in memory; beyond that they are in a file in the system's folder for such. crew: who
-    holds the copies, where it is not this process; it must be of the same rows.
+    holds the copies, where it is not this process; it must be of the same rows. device: that holds the copies and
+    multiplies them: `cpu`, or by PyTorch `cuda`, `cuda:1` … (or `torch:cpu`), whose memory must hold them all.
+    Raises PlanError for a device that is not here, unless a crew is to have it.
     """
 
     threads: int = 1
     bits: Bits = 16
     memory: int = 3 << 30
     crew: Crew | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.crew is None:
+            find(self.device)
 
 
 class Screen:
@@ -42,7 +53,8 @@ class Screen:
         self._values: dict[int, Floats] = {}
         self._models: dict[int, Subspace] = {}
         self._present: set[int] = set()
-        self._number, self._near_ties, self._passes = 0, 0, 0
+        self.passes = 0  # over all rows
+        self._number, self._near_ties = 0, 0
         self._centre: Floats | None = None
         self._moments: Moments | None = None
         self._seconds = {"prepare": 0.0, "model": 0.0, "screen": 0.0, "decide": 0.0}
@@ -60,13 +72,16 @@ class Screen:
             some = take(self.rows, np.arange(min(BLOCK, self.rows.shape[0])))
             self._site(0, 0, np.empty(0)).check(slice(0, len(some)), some)
             mean = some.mean(axis=0) if len(some) else np.zeros(some.shape[1])
-            exact = mean.astype(np.float32).astype(np.float64)
-            self._centre = exact if np.isfinite(exact).all() else mean
+            with np.errstate(over="ignore", under="ignore"):
+                exact = mean.astype(np.float32).astype(np.float64)
+            # Beyond the range of float32 only rows in float64 can be; those are copied in float64.
+            near = np.abs(exact - mean).max(initial=0.0) <= 2.0**-20 * np.abs(mean).max(initial=0.0)
+            self._centre = exact if near else mean
         return self._centre
 
     def _observed(self) -> Floats:
         total, count = np.zeros(self.rows.shape[1]), np.zeros(self.rows.shape[1])
-        self._passes += 1
+        self.passes += 1
         for _, values in blocks(self.rows):
             there = ~np.isnan(values)
             total += np.where(there, values, 0).astype(np.float64).sum(axis=0)
@@ -75,10 +90,9 @@ class Screen:
 
     def _site(self, start: int, stop: int, centre: Floats) -> Site:
         count, dimension = self.rows.shape
-        scratch = count * dimension * self.means.bits // 8 > self.means.memory
-        return Site(
-            start, stop, centre, self._rank, self.measure, self.means.bits, scratch, self.missing
-        )  # fmt: skip
+        means = self.means
+        scratch = count * dimension * means.bits // 8 > means.memory
+        return Site(start, stop, centre, self._rank, self.measure, means.bits, scratch, self.missing, means.device)
 
     def moments(self, scatter: bool) -> Moments:
         """The moments of all rows about the centre, with their scatter if asked for and of use; made in one pass."""
@@ -86,7 +100,7 @@ class Screen:
         self._prepare(scatter)
         assert self._moments is not None
         if scatter and not self._moments.scatter.size:  # the copies were made without
-            self._passes += 1
+            self.passes += 1
             self._add(moments(self.rows, *part, self.centre, True) for part in groups(self.rows.shape[0]))
         return self._moments
 
@@ -105,7 +119,7 @@ class Screen:
         number = max(1, min(self.crew.number, len(every)))
         spread = [part for part in np.array_split(np.arange(len(every)), number) if len(part)]
         sites = [self._site(every[part[0]][0], every[part[-1]][1], self.centre) for part in spread]
-        self._passes += 1
+        self.passes += 1
         self._add(self.crew.build(sites, scatter))
         for row in np.flatnonzero(~self.free):
             self.crew.drop(int(row))
@@ -147,7 +161,7 @@ class Screen:
         """
         self._prepare(False)
         began = time.process_time()
-        scale = (self._reach + float(np.linalg.norm(model.mean - self.centre))) ** 2
+        scale = self.scale(model)
         tied = TIED * scale + doubt * (4 + 2 * doubt) * scale
         number = self._numbered(model)
         forms = {epoch: form(self._models[epoch], model) for epoch in self._present}
@@ -159,12 +173,18 @@ class Screen:
         self._present = set().union(*(part.epochs for part in found))
         self._models = {key: kept for key, kept in self._models.items() if key in self._present or key == number}
         middle = time.process_time()
-        self._values = dict(zip(rivals, take(self.rows, np.array(rivals, dtype=np.intp)), strict=True))
-        choice = decide(self._values, model, scale, self.measure, doubt)
+        values = _Values(self.rows, rivals)
+        choice = decide(values, model, scale, self.measure, doubt)
+        self._values = values.kept
         self._seconds["screen"] += middle - began
         self._seconds["decide"] += time.process_time() - middle
         self._near_ties += choice.near_ties if choice else 0
         return choice
+
+    def scale(self, model: Subspace) -> float:
+        """What tolerances are parts of, see `choice.TIED`."""
+        self._prepare(False)
+        return (self._reach + float(np.linalg.norm(model.mean - self.centre))) ** 2
 
     def _numbered(self, model: Subspace) -> int:
         """The number of a model; a new one unless it is the last."""
@@ -178,6 +198,7 @@ class Screen:
         self._prepare(False)
         x = np.where(np.isnan(wanted := take(self.rows, np.array([row]))[0]), self.centre, wanted)
         best: tuple[float, int] = (np.inf, -1)
+        self.passes += 1
         for at, values in self._free_blocks():
             z = np.where(np.isnan(values), self.centre, values).astype(np.float64) - x
             distance = np.einsum("nd,nd->n", z, z)
@@ -201,7 +222,7 @@ class Screen:
             "rows_read": reads.rows,
             "bytes_read": reads.bytes,
             "chunks_read": reads.chunks,
-            "passes": self._passes,
+            "passes": self.passes,
             "rows_screened": counts.screened,
             "bounds": counts.bounds,
             "refreshed": counts.refreshed,
@@ -209,3 +230,26 @@ class Screen:
             "copy_bytes": counts.bytes,
             "seconds": {phase: round(seconds, 4) for phase, seconds in self._seconds.items()},
         }
+
+
+class _Values(Mapping[int, Floats]):
+    """x (d,) of rows by number, read a few at a time; where they are few, they are kept.
+
+    They may be all rows there are, where it is open what the model is.
+    """
+
+    def __init__(self, rows: Rows, numbers: list[int]) -> None:
+        self.rows, self.numbers, self.kept = rows, numbers, dict[int, Floats]()
+        self._at = {row: at for at, row in enumerate(numbers)}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+    def __getitem__(self, row: int) -> Floats:
+        if row not in self.kept:
+            group = self.numbers[self._at[row] : self._at[row] + _FEW]
+            self.kept = dict(zip(group, take(self.rows, np.array(group)), strict=True))
+        return self.kept[row]

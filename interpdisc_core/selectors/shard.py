@@ -19,8 +19,9 @@ import numpy.typing as npt
 from scipy.linalg.lapack import dpstrf
 
 from interpdisc_core.selectors.choice import Floats, Measure, Subspace
+from interpdisc_core.selectors.device import room
 from interpdisc_core.selectors.rows import Features, Index, Rows, take
-from interpdisc_core.selectors.sketch import Bits, Sketch
+from interpdisc_core.selectors.sketch import Bits
 
 _F32, _F64 = (float(np.finfo(kind).eps) / 2 for kind in (np.float32, np.float64))
 _FIRST = 64
@@ -137,17 +138,18 @@ class Shard:
     """Rows [start, stop) of `rows`. Numbers of rows are within the shard, but for those that go in and out."""
 
     def __init__(
-        self, rows: Rows, start: int, stop: int, centre: Floats, rank: int, measure: Measure, bits: Bits, scratch: bool
+        self, rows: Rows, start: int, stop: int, centre: Floats, rank: int, measure: Measure, bits: Bits, scratch: bool,
+        device: str = "cpu",
     ) -> None:  # fmt: skip
         count = stop - start
         self.rows, self.start, self.stop, self.measure = rows, start, stop, measure
-        self.sketch = Sketch.room(count, centre, bits, scratch)
+        self.sketch = room(count, centre, bits, scratch, device)
         self.counts = Counts(bytes=self.sketch.whole.nbytes)
         self.free = np.ones(count, dtype=bool)
         self.epoch = np.full(count, -1, dtype=np.int32)
         self.place = np.zeros((count, rank), dtype=np.float32)
         self.length, self.rest, self.loose = np.zeros(count), np.full(count, np.inf), np.zeros(count)
-        self.bound, self.since = np.full(count, np.inf), 0
+        self.bound, self.since, self.unit, self._tied = np.full(count, np.inf), 0, 0.0, 0.0
         self._new, self._look = _Seen(), Look(-1, Subspace(centre, np.empty((0, len(centre)))), {}, 0.0)
 
     def put(self, at: slice, values: Features) -> None:
@@ -156,8 +158,13 @@ class Shard:
 
     @property
     def reach(self) -> float:
-        """At least the largest |x − c| of all rows."""
-        return float((self.sketch.size + self.sketch.error).max(initial=0.0))
+        """The largest |x − c| of all rows, to six digits: the same bits whatever the copies are of."""
+        return float(self.sketch.reach.max(initial=0.0))
+
+    def _measure_out(self) -> float:
+        """The unit of all lengths in here, a power of 2 about as large as they are: float32 holds their squares then."""
+        reach = self.reach
+        return float(np.exp2(np.frexp(reach)[1])) if 0 < reach < np.inf else 1.0
 
     @property
     def epochs(self) -> set[int]:
@@ -173,6 +180,8 @@ class Shard:
     def begin(self, look: Look) -> float:
         """Start on a pick: bound every row, look at the most promising ones; returns a score that one surely has."""
         self._look, self._new = look, _Seen()
+        self.unit = self.unit or self._measure_out()
+        self._tied = look.tied / self.unit**2
         self._carry()
         if not self.free.any():
             return -np.inf
@@ -180,15 +189,15 @@ class Shard:
         first = np.argpartition(-self.bound, count - 1)[:count]
         self._low, self._high = np.full(len(self.bound), -np.inf), self.bound.copy()
         self._looked = np.zeros(len(self.bound), dtype=bool)
-        return self._look_at(first[self.free[first]])
+        return self._look_at(first[self.free[first]]) * self.unit**2
 
     def finish(self, floor: float) -> Found:
         """Look at every row that can reach `floor`, which some row of the whole surely does."""
         if not self.free.any():
             return Found([], [], -np.inf, set())
-        floor = max(floor, float(self._low.max(initial=-np.inf)))
+        floor = max(floor / self.unit**2, float(self._low.max(initial=-np.inf)))
         for group in self._promising(floor):
-            reachable = group[self.bound[group] >= floor]
+            reachable = group[self.bound[group] >= floor - self._tied]
             if not len(reachable):
                 break
             floor = max(floor, self._look_at(reachable))
@@ -201,7 +210,10 @@ class Shard:
             rivals = self._rivals(floor)
         if len(rivals) > _CROWD or self.sketch.ragged[rivals].any():
             rivals, floor = self._read_all(rivals, floor)
-        return Found((rivals + self.start).tolist(), self._high[rivals].tolist(), floor, self.epochs)
+        square = self.unit**2
+        return Found(
+            (rivals + self.start).tolist(), (self._high[rivals] * square).tolist(), floor * square, self.epochs
+        )
 
     # -- bounds ---------------------------------------------------------------------------------------------------
 
@@ -226,9 +238,8 @@ class Shard:
 
     def _bound(self, carry: Form, rows: "Index | slice") -> Floats:
         place, rest, loose = self.place[rows], self.rest[rows], self.loose[rows]
-        used = len(carry.near) - 1
-        length = np.sqrt(self.length[rows] ** 2 + carry.far**2)
-        far = np.float32(carry.far)
+        used, far = len(carry.near) - 1, np.float32(carry.far / self.unit)
+        length = np.sqrt(self.length[rows] ** 2 + float(far) ** 2)
         near = place[:, :used] @ carry.near[:used] + far * carry.near[used]
         apart = place[:, :used] @ carry.apart[:used] + far * carry.apart[used]
         d = np.sqrt(np.einsum("nr,nr->n", near, near)) + carry.slack * length
@@ -239,12 +250,12 @@ class Shard:
     # -- looking at rows ------------------------------------------------------------------------------------------
 
     def _promising(self, floor: float) -> Iterator[Index]:
-        """Rows that can reach `floor` and were not looked at, by falling bounds."""
-        rows = np.flatnonzero((self.bound >= floor) & ~self._looked)
+        """Rows that can reach `floor`, or be tied with who does, and were not looked at, by falling bounds."""
+        rows = np.flatnonzero((self.bound >= floor - self._tied) & self.free & ~self._looked)
         return iter(_parts(rows[np.argsort(-self.bound[rows], kind="stable")], _SOME))
 
     def _rivals(self, floor: float) -> Index:
-        rivals = np.flatnonzero(self._looked & (self._high >= floor - self._look.tied))
+        rivals = np.flatnonzero(self._looked & (self._high >= floor - self._tied))
         return rivals[np.argsort(-self._high[rivals], kind="stable")]
 
     def _look_at(self, rows: Index) -> float:
@@ -268,11 +279,11 @@ class Shard:
         """Bounds (m,) of plain scores, from one product in float32; keeps the rows' places."""
         model, sketch = self._look.model, self.sketch
         q, d = model.axes.shape
-        offset = model.mean - sketch.centre
+        offset = (model.mean - sketch.centre) / self.unit
         away = float(np.linalg.norm(offset))
         towards = offset / away if away > 0 else offset
-        product = sketch.about(rows, np.float32) @ np.vstack([model.axes, towards]).astype(np.float32).T
-        scale, size, error = sketch.scale[rows], sketch.size[rows], sketch.error[rows]
+        product = sketch.product(rows, np.vstack([model.axes, towards]).astype(np.float32))
+        scale, size, error = (part[rows] / self.unit for part in (sketch.scale, sketch.size, sketch.error))
         place = product[:, :q] * scale[:, None].astype(np.float32) - (model.axes @ offset).astype(np.float32)
         within = np.einsum("nq,nq->n", place, place).astype(np.float64)
         estimate = size**2 - 2 * away * scale * product[:, q] + away**2 - within
@@ -288,23 +299,24 @@ class Shard:
         """Bound the rows' scores by the residuals of their copies, in float64."""
         rows = rows[~self.sketch.ragged[rows]]
         model, sketch = self._look.model, self.sketch
-        z = sketch.about(rows, np.float64) * sketch.scale[rows][:, None] - (model.mean - sketch.centre)
-        self._settle(rows, z, sketch.error[rows], remember)
+        scale, error = sketch.scale[rows] / self.unit, sketch.error[rows] / self.unit
+        z = sketch.about(rows, np.float64) * scale[:, None] - (model.mean - sketch.centre) / self.unit
+        self._settle(rows, z, error, remember)
 
     def _read(self, rows: Index) -> None:
         """Bound the rows' scores by the rows themselves."""
         x = take(self.rows, rows + self.start)
         model = self._look.model
         missing = np.isnan(x)
-        z = np.where(missing, 0.0, x - model.mean)  # what is missing is as expected
-        size = np.sqrt(np.einsum("nd,nd->n", z, z)) + 2 * float(np.linalg.norm(model.mean))
+        z = np.where(missing, 0.0, x - model.mean) / self.unit  # what is missing is as expected
+        size = np.sqrt(np.einsum("nd,nd->n", z, z)) + 2 * float(np.linalg.norm(model.mean / self.unit))
         self.counts.read += len(rows)
         self._settle(rows, z, 4 * _F64 * size, remember=True, missing=missing)
 
     def _settle(
         self, rows: Index, z: Floats, error: Floats, remember: bool, missing: npt.NDArray[np.bool_] | None = None
     ) -> None:
-        """Bounds by residuals of z = x − μ (m, d), each within `error` of the true one."""
+        """Bounds by residuals of z = x − μ (m, d) in units, each within `error` of the true one."""
         model = self._look.model
         q, d = model.axes.shape
         place = z @ model.axes.T
@@ -323,7 +335,7 @@ class Shard:
     def _read_all(self, rivals: Index, floor: float) -> tuple[Index, float]:
         """Read rows by falling bounds until none can reach what those read surely have."""
         for group in _parts(rivals, 256):
-            group = group[self._high[group] >= floor - self._look.tied]
+            group = group[self._high[group] >= floor - self._tied]
             if not len(group):
                 break
             self._read(group)

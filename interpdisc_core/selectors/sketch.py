@@ -33,8 +33,8 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, scratch: bool) -> npt.ND
 class Sketch:
     """Fixed-point copies of n rows about `centre` (d,), which float32 holds exactly.
 
-    whole (n, d) int16 or int8; scale (n,); size (n,) |s·q|; error (n,) ≥ |x − c − s·q|. ragged (n,): rows with
-    missing values, whose copy is void.
+    whole (n, d) int16 or int8; scale (n,); size (n,) |s·q|; error (n,) ≥ |x − c − s·q|; reach (n,) |x − c|, to six
+    digits, whatever the copy is of. ragged (n,): rows with missing values, whose copy is void.
     """
 
     centre: Floats
@@ -42,6 +42,7 @@ class Sketch:
     scale: Floats
     size: Floats
     error: Floats
+    reach: Floats
     ragged: npt.NDArray[np.bool_]
 
     @classmethod
@@ -49,8 +50,8 @@ class Sketch:
         """Space for `count` rows."""
         kind = np.int16 if bits == 16 else np.int8
         whole = empty((count, len(centre)), kind, scratch)
-        scale, size, error = np.zeros((3, count))
-        return cls(centre, whole, scale, size, error, np.zeros(count, dtype=bool))
+        scale, size, error, reach = np.zeros((4, count))
+        return cls(centre, whole, scale, size, error, reach, np.zeros(count, dtype=bool))
 
     def put(self, at: slice, values: Features) -> None:
         """Copy rows (m, d) of any float type to places `at`."""
@@ -59,14 +60,20 @@ class Sketch:
             self._put(slice(at.start + first, at.start + first + len(some)), some)
 
     def _put(self, at: slice, values: Features) -> None:
-        wide = np.dtype(np.float64) if values.dtype == np.float64 else np.dtype(np.float32)
+        wide: np.dtype[Any] = np.dtype(np.float32)
+        exact = bool((self.centre.astype(np.float32) == self.centre).all())
+        largest = float(np.abs(values).max(initial=0.0))
+        if values.dtype == np.float64 or not exact or not 1e-30 < largest < 1e30:
+            wide = np.dtype(np.float64)  # float32 would lose what no bound below knows of
         offset = values.astype(wide) - self.centre.astype(wide)
         missing = np.isnan(offset)
-        if missing.any():
-            self.ragged[at] = missing.any(axis=1)
-            offset[self.ragged[at]] = 0
+        offset[missing] = 0  # as near as can be: what is missing adds nothing to a length
+        self.ragged[at] = missing.any(axis=1)
         most = int(np.iinfo(self.whole.dtype).max)
         reach = np.abs(offset).max(axis=1, initial=0)
+        self.reach[at] = reach * _length(offset / np.where(reach > 0, reach, 1)[:, None])
+        if missing.any():
+            offset[self.ragged[at]], reach[self.ragged[at]] = 0, 0  # the copy is void
         scale = np.where(reach > 0, reach / most, 1)
         units = offset / scale[:, None]
         steps = np.rint(units).clip(-most, most)
@@ -81,6 +88,11 @@ class Sketch:
     def about(self, rows: Index, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """q of rows by number (m,), without their scale: (m, d)."""
         return np.take(self.whole, rows, axis=0).astype(dtype)
+
+    def product(self, rows: Index, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """q of rows by number (m,), without their scale, times matrixᵀ (d, r): (m, r), no less exact than float32."""
+        found: npt.NDArray[np.float32] = self.about(rows, np.float32) @ matrix.T
+        return found
 
 
 def _length(rows: npt.NDArray[Any]) -> Floats:

@@ -104,8 +104,11 @@ def select(
             mean, factor = prior_model(seen, rank, result.doubts)
         if near >= 0:
             row = nearest(whole, near, taken, result.doubts)
-            expected, residual, score = explain(x, mean, factor, weigh) if not opening else (whole, x * 0, x[:, 0] * 0)
-            pick = Picked(row, float(score[row]), 0, expected[row], residual[row], whole[row] if opening else mean)
+            expected, residual, score = (
+                explain(x, mean, factor, weigh) if not opening else (whole, np.zeros_like(x), np.zeros(len(x)))
+            )
+            worth = 0.0 if opening else worth_of(float(score[row]), extent(x, mean))
+            pick = Picked(row, worth, 0, expected[row], residual[row], whole[row] if opening else mean)
         elif opening and isinstance(start, int):
             row = next(row for row in [*range(start, len(x)), *range(start)] if row not in taken)
             pick = Picked(row, 0.0, 0, whole[row], np.zeros(x.shape[1]), whole[row])
@@ -197,8 +200,12 @@ def choose(
     tied = [row for row in free if score[row] >= best - TIED * scale]
     row = tied[0]
     _note(score[free], best, scale, float(np.nanmax(x**2, initial=0.0)), doubts)
-    worth = float(score[row]) if score[row] > ZERO * scale else 0.0
-    return Picked(row, worth, len(tied) - 1, expected[row], residual[row], mean)
+    return Picked(row, worth_of(float(score[row]), scale), len(tied) - 1, expected[row], residual[row], mean)
+
+
+def worth_of(score: float, scale: float) -> float:
+    """A score, or 0 where it is that small."""
+    return score if score > ZERO * scale else 0.0
 
 
 def extent(x: Floats, mean: Floats) -> float:
