@@ -113,6 +113,8 @@ def select(
     without: Annotated[list[str] | None, typer.Option(help="A batch that the horizon leaves out; repeatable.")] = None,
     memory: Annotated[str, typer.Option(help="The archive that has the horizon. Default: SOURCE.")] = "",
     threads: Annotated[int, typer.Option(help="Threads that look at rows; the picks are the same.")] = 1,
+    device: Annotated[str, typer.Option(
+        help="`cpu`, or `cuda`, `cuda:1` … through PyTorch; the picks are the same.")] = "cpu",
     scheduler: Annotated[str, typer.Option(
         help="Address of a running Dask scheduler, whose workers look at the rows; the picks are the same.")] = "",
     out: Annotated[str, typer.Option(help="Folder or s3:// prefix for the picks.")] = "interpdisc-selection",
@@ -134,7 +136,7 @@ def select(
             source=_absolute(source) if scheduler else source, features=features, where=where, normalise=_one_of("--normalise", normalise, ("none", "l2")),
             labels=labels, background=tuple(background or []), background_where=background_where,
             known=bare.ids_of(known), interesting=bare.ids_of(interesting), selector=settings, picks=picks,
-            threads=threads, horizon=horizon, last=last, without=tuple(without or []), memory=memory,
+            threads=threads, device=device, horizon=horizon, last=last, without=tuple(without or []), memory=memory,
         )  # fmt: skip
         with told.status("reading …") as status, _spread(scheduler) as crew:
             result = bare.select(

@@ -59,7 +59,8 @@ class Asked:
     in a plan. labels: a CSV file of classes by id, or `folder`. background: sources of rows that count as already
     known; background_where: leaves a part of these. known: ids that are learned before the first pick and never
     picked; interesting: ids that may be picked, but are not learned then. selector: where it starts at a row, that
-    is the row's number in the source. picks: how many, n ≥ 1. threads: that look at rows; no pick depends on it.
+    is the row's number in the source. picks: how many, n ≥ 1. threads: that look at rows, device: that multiplies them
+    (`Means`); no pick depends on these.
     horizon: instead of a background, the stratum of a memory whose batches count as known; last, without: which, see
     `Memory.horizon`; memory: the archive that has it, by default the source.
     """
@@ -76,6 +77,7 @@ class Asked:
     selector: Demud = field(default_factory=Demud)
     picks: int = 50
     threads: int = 1
+    device: str = "cpu"
     horizon: str = ""
     last: int | None = None
     without: Ids = ()
@@ -147,7 +149,9 @@ def select(
         }
     )  # fmt: skip
     clock.lap("read")
-    means = Means(threads=asked.threads, crew=crew(partial(rows_asked, asked)) if crew else None)
+    means = Means(
+        threads=asked.threads, device=asked.device, crew=crew(partial(rows_asked, asked)) if crew else None
+    )  # fmt: skip
 
     def before() -> Seen:
         if memory is not None:

@@ -27,7 +27,7 @@ from interpdisc_core.catalog import Entry
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.features import Batch, Block, FeatureStore, rows_of, zarr_options
 from interpdisc_core.ingest import check_format, labels_of
-from interpdisc_core.selectors.rows import ArrayRows, ChunkedRows, Features, Index, Reads, Rows, UnitRows, zarr_rows
+from interpdisc_core.selectors.rows import ArrayRows, ChunkedRows, Features, Index, PartRows, Rows, UnitRows, zarr_rows
 from interpdisc_core.storage import Place, s3_filesystem
 from interpdisc_core.subset import Columns, matching
 
@@ -527,29 +527,10 @@ def _first_line(error: BaseException) -> str:
 # Rows of other rows
 
 
-class _Part:
-    """Some rows of others, by number."""
-
-    def __init__(self, rows: Rows, which: Index) -> None:
-        self.whole, self.which = rows, which
-        self.reads: Reads = rows.reads
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (len(self.which), self.whole.shape[1])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.whole.dtype
-
-    def get(self, rows: Index) -> Features:
-        return self.whole.get(self.which[rows])
-
-
 def _part(rows: Rows, which: Index) -> Rows:
     if isinstance(rows, ChunkedRows):  # so that what lies in one chunk is still read once
         return ChunkedRows(
             rows.shape[1], rows.dtype, rows.chunk_of[which], rows.row_of[which], rows.read, decode=rows.decode,
             keep=rows.keep,
         )  # fmt: skip
-    return _Part(rows, which)
+    return PartRows(rows, which)

@@ -161,52 +161,8 @@ class ChunkedRows:
         return values
 
 
-class UnitRows:
-    """Others' rows, each divided by its length; a row of zeros stays. float16 becomes float32.
-
-    A missing value stays missing and adds nothing to the length.
-    """
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-
-    @property
-    def reads(self) -> Reads:
-        """See `Rows`."""
-        return self.rows.reads
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See `Rows`."""
-        return self.rows.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """See `Rows`."""
-        return np.result_type(self.rows.dtype, np.float32)
-
-    def get(self, rows: Index) -> Features:
-        """See `Rows`."""
-        return unit(self.rows.get(rows))
-
-
-def unit(values: Features) -> Features:
-    """Rows (n, d) divided by their lengths, as `UnitRows`; each result depends on its row only, to the last bit."""
-    values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
-    divided: Features = values / lengths_of(values)[:, None]
-    return divided
-
-
-def lengths_of(values: Features) -> Features:
-    """What rows (n, d) are divided by: their lengths (n,), 1 for a row of zeros."""
-    missing = np.isnan(values)
-    lengths = np.linalg.norm(np.where(missing, values.dtype.type(0), values) if missing.any() else values, axis=1)
-    found: Features = np.where(lengths > 0, lengths, 1).astype(values.dtype)
-    return found
-
-
-class FilledRows:
-    """Others' rows, with 0 where a value is missing."""
+class _OtherRows:
+    """Rows that are made of others' when they are read."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -226,10 +182,62 @@ class FilledRows:
         """See `Rows`."""
         return self.rows.dtype
 
+
+class PartRows(_OtherRows):
+    """Some of others' rows, `which` (n,) by number."""
+
+    def __init__(self, rows: Rows, which: Index) -> None:
+        super().__init__(rows)
+        self.which = which
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Rows`."""
+        return (len(self.which), self.rows.shape[1])
+
+    def get(self, rows: Index) -> Features:
+        """See `Rows`."""
+        return self.rows.get(self.which[rows])
+
+
+class UnitRows(_OtherRows):
+    """Others' rows, each divided by its length; a row of zeros stays. float16 becomes float32.
+
+    A missing value stays missing and adds nothing to the length.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """See `Rows`."""
+        return np.result_type(self.rows.dtype, np.float32)
+
+    def get(self, rows: Index) -> Features:
+        """See `Rows`."""
+        return unit(self.rows.get(rows))
+
+
+class FilledRows(_OtherRows):
+    """Others' rows, with 0 where a value is missing."""
+
     def get(self, rows: Index) -> Features:
         """See `Rows`."""
         values = self.rows.get(rows)
         return np.where(np.isnan(values), values.dtype.type(0), values) if np.isnan(values).any() else values
+
+
+def unit(values: Features) -> Features:
+    """Rows (n, d) divided by their lengths, as `UnitRows`; each result depends on its row only, to the last bit."""
+    values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+    divided: Features = values / lengths_of(values)[:, None]
+    return divided
+
+
+def lengths_of(values: Features) -> Features:
+    """What rows (n, d) are divided by: their lengths (n,), 1 for a row of zeros."""
+    missing = np.isnan(values)
+    lengths = np.linalg.norm(np.where(missing, values.dtype.type(0), values) if missing.any() else values, axis=1)
+    found: Features = np.where(lengths > 0, lengths, 1).astype(values.dtype)
+    return found
 
 
 def zarr_rows(array: Any, scale: npt.NDArray[Any] | None = None) -> ChunkedRows:
