@@ -42,7 +42,7 @@ def discover(
     clock.lap("extract")
 
     marks.begin("select", plan.picks, "picks")
-    selected = select(archive, settled.run, marks)
+    selected = select(archive, settled.run, marks, workers)
     clock.lap("select")
 
     groups, cost = spread(plan, selected.picks, workers)

@@ -1,6 +1,7 @@
 """The selection step of a run: its members' features to picks, with a state from which it goes on."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -60,10 +61,10 @@ def features_of(run: Run) -> tuple[Table, Table]:
 # One thread: sums over several differ in the last bits, and so would the scores of a run that goes on elsewhere. It costs
 # little, since the products are bound by memory; on busy cores a BLAS of several threads takes several times longer.
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
-def select(url: str, run_id: str, watch: Watch, means: Means | None = None) -> Selected:
+def select(url: str, run_id: str, watch: Watch, threads: int = 1) -> Selected:
     """Make the run's picks. Interrupted, it goes on after its last checkpoint and makes the same picks.
 
-    means: with what they are computed; no pick depends on it.
+    threads: that look at rows, no more than there are cores; no pick depends on it.
 
     Raises StoreError where features are missing or not one candidate could be read.
     """
@@ -87,6 +88,7 @@ def select(url: str, run_id: str, watch: Watch, means: Means | None = None) -> S
     if not rows:
         run.create_vectors(wanted, candidates.rows.shape[1])
     labels = [member.label for member in candidates.members]
+    means = Means(threads=max(1, min(threads, os.cpu_count() or 1)))
     selection = plan.selector.open(
         candidates.rows, known_values.reshape(-1, candidates.rows.shape[1]), labels if any(labels) else None, means
     )  # fmt: skip

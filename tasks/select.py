@@ -8,6 +8,6 @@ from interpdisc_core.progress import Watch
 
 
 @task(name="select", cache_policy=NO_CACHE)
-def select(archive: str, run: str, watch: Watch) -> selection.Selected:
+def select(archive: str, run: str, watch: Watch, threads: int) -> selection.Selected:
     """See `interpdisc_core.selection.select`."""
-    return selection.select(archive, run, watch)
+    return selection.select(archive, run, watch, threads)
