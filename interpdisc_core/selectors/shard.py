@@ -75,7 +75,9 @@ def _factor(square: Floats) -> tuple[npt.NDArray[np.float32], float]:
     factor = np.zeros((size, rank))
     factor[pivots - 1] = np.tril(lower)[:, :rank]
     # What is left has no entry on its diagonal above the tolerance; and it is of differences of numbers about 1.
-    return factor.astype(np.float32), float(np.sqrt((size - rank) * _SMALL + 1e-11)) + 1e-5
+    lost = float(np.sqrt((size - rank) * _SMALL + 1e-11))
+    # And what a product with it in float32 may be off by (Higham 2002, 3.1).
+    return factor.astype(np.float32), lost + 1.1 * (size + 4) * _F32 * float(np.linalg.norm(factor)) + 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ class Shard:
         apart = place[:, :used] @ carry.apart[:used] + far * carry.apart[used]
         d = np.sqrt(np.einsum("nr,nr->n", near, near)) + carry.slack * length
         d_apart = np.minimum(np.sqrt(np.einsum("nr,nr->n", apart, apart)) + carry.slack_apart * length, d)
-        bound: Floats = (d * d + 2 * d_apart * rest + 2 * d * loose + rest * rest) * (1 + 1e-5)
+        bound: Floats = (d * d + 2 * d_apart * rest + 2 * d * loose + rest * rest) * (1 + 4 * (used + 16) * _F32)
         return bound
 
     # -- looking at rows ------------------------------------------------------------------------------------------
@@ -370,7 +372,7 @@ class Shard:
             self.place = np.pad(self.place, [(0, 0), (0, q - self.place.shape[1])])
         for rows, place, rest, loose in zip(seen.rows, seen.place, seen.rest, seen.loose, strict=True):
             self.place[rows, :q], self.place[rows, q:] = place, 0
-            self.length[rows] = np.sqrt(np.einsum("nq,nq->n", place, place)) * (1 + 1e-5)
+            self.length[rows] = np.sqrt(np.einsum("nq,nq->n", place, place)) * (1 + (q + 8) * _F32)
             self.rest[rows], self.loose[rows], self.epoch[rows] = rest, loose, self._look.number
 
 
