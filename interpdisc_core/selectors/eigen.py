@@ -91,9 +91,8 @@ def _rotation(d: Floats, z: Floats) -> tuple[Floats, Floats]:
     unit, roots, nearest, steps = z / length, np.empty(size), np.arange(size), np.empty(size)
     for i in range(size):
         below, roots[i], _, failed = dlasd4(i, d, unit, length**2)
-        if failed:  # it has never been seen to; the dense SVD of the same small problem is always right
-            _, roots, vectors = np.linalg.svd(np.vstack([np.diag(d), z]), full_matrices=False)
-            return roots, vectors
+        if failed:  # it has never been seen to
+            return _redone(d, z)
         if i + 1 < size and below[i + 1] < -below[i]:
             nearest[i] = i + 1
         steps[i] = below[nearest[i]]
@@ -102,6 +101,8 @@ def _rotation(d: Floats, z: Floats) -> tuple[Floats, Floats]:
     pole, step = d[nearest][:, None], steps[:, None]
     gaps = (d - pole) + step
     gaps *= (d + pole) - step
+    if not gaps.all():  # a root that dlasd4 puts on its d: z is as good as nothing there, beside the larger ones
+        return _redone(d, z)
     # Gu and Eisenstat 1994: the roots are exact for a z that is hardly another; its vectors are orthogonal to the
     # last digits however close the roots are, those of the given z are not. No ratio is larger than 1.
     poles = d[:, None] - d
@@ -112,4 +113,10 @@ def _rotation(d: Floats, z: Floats) -> tuple[Floats, Floats]:
     # In place: the system's price for fresh memory is a third of the whole.
     vectors = np.divide(exact, gaps, out=gaps)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return roots, vectors
+
+
+def _redone(d: Floats, z: Floats) -> tuple[Floats, Floats]:
+    """The same by the dense SVD of the small problem, which is slower and always right."""
+    _, roots, vectors = np.linalg.svd(np.vstack([np.diag(d), z]), full_matrices=False)
     return roots, vectors

@@ -128,6 +128,7 @@ def problems(draw: st.DrawFn) -> tuple[Floats, Floats, Floats]:
 
 @given(problems())
 @example((np.empty(0), np.empty((0, 0)), np.empty(0)))
+@example((np.array([1.0, 1.0, 1.0, 1e-8]), np.eye(4), np.array([1.0, 1.0, 1.0, 1e-15])))  # a root on its d
 @example((np.empty(0), np.empty((0, 3)), np.zeros(3)))
 @example((np.ones(3), np.eye(3), np.ones(3)))
 @example((np.zeros(3), np.eye(5)[:3], np.ones(5)))
