@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from deploy.interrupting import in_body, insisting
 from deploy.server import prefect_server
 from interpdisc_core.errors import InterpdiscError, PlanError
 from interpdisc_core.plan import Plan
@@ -88,6 +89,7 @@ def _flow(request: Request, told: Console) -> dict[str, Any]:
         workers = runners.workers_of(request.scheduler)
     name = title(request.inputs.sources[0])
     with (
+        insisting(in_body(discover.fn)),
         Bars(Watch(request.archive, request.token), told),
         tags("discover", request.plan.representation.kind, request.plan.selector.kind),
     ):
