@@ -52,13 +52,15 @@ class Subspace:
         """U U'ᵀ (q, q'), U'(μ − μ') (q',), U(μ − μ') (q,) and |μ − μ'|, primed being `other`'s."""
         if self.within is not None and other.within is not None:
             (mean, axes), (others, its) = self.within, other.within
-            size = max(len(mean), len(others))
-            mean, others = (np.pad(v, (0, size - len(v))) for v in (mean, others))
-            axes, its = (np.pad(v, ((0, 0), (0, size - v.shape[1]))) for v in (axes, its))
         else:
             (mean, axes), (others, its) = (self.mean, self.axes), (other.mean, other.axes)
-        step = mean - others
-        return axes @ its.T, its @ step, axes @ step, float(np.sqrt(step @ step))
+        step = np.zeros(max(len(mean), len(others)))  # the basis grows; who is older has 0 in what came later
+        step[: len(mean)] += mean
+        step[: len(others)] -= others
+        size, now = axes.shape[1], its.shape[1]
+        common = min(size, now)
+        far = float(np.sqrt(step @ step))
+        return axes[:, :common] @ its[:, :common].T, its @ step[:now], axes @ step[:size], far
 
     def residual(self, x: Floats) -> Floats:
         """x − x̂ for one row x (d,), where x̂ = U Uᵀ(x − μ) + μ. Wagstaff & Lee 2018, equation 2.

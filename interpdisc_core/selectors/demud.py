@@ -160,7 +160,7 @@ class Selection:
             return
         if self.settings.variance is not None and not self.prior.count:
             self._whole()
-        began = time.process_time()
+        began = time.perf_counter()
         x = self.screen.row(row)
         if np.isnan(x).any():
             x = np.where(np.isnan(x), self.total / self.count if self.count else self.screen.mean(), x)
@@ -168,7 +168,7 @@ class Selection:
             self.basis = Basis(x, np.empty((0, len(x))))
         self.total, self.count = self.total + x, self.count + 1
         self.model.learn(self.basis.include(x, NULL * self.model.largest))
-        self._learning += time.process_time() - began
+        self._learning += time.perf_counter() - began
 
     def skip(self, row: int) -> None:
         """Take `row` without absorbing it: it is interesting, and more like it may come. Raises as `learn` does."""
@@ -176,7 +176,7 @@ class Selection:
         self._known, self._sought = False, None
 
     def counters(self) -> dict[str, Any]:
-        """What the selection cost so far; see `Screen.counters`. `seconds` are of CPU, by phase."""
+        """What the selection cost so far; see `Screen.counters`. `seconds` by phase."""
         told = self.screen.counters()
         told["seconds"]["model"] += round(self._learning, 4)
         return told
@@ -201,10 +201,10 @@ class Selection:
         assert self.basis is not None
         if self.settings.variance is not None and not self.prior.count:
             self._whole()
-        began = time.process_time()
+        began = time.perf_counter()
         mean, within = self.model.fit(len(self.basis.axes), self.rank)
         model = Subspace(self.total / self.count, within @ self.basis.axes, (mean, within))
-        self._learning += time.process_time() - began
+        self._learning += time.perf_counter() - began
         return model
 
     def _static(self) -> Subspace:
@@ -216,11 +216,11 @@ class Selection:
     def _whole(self) -> tuple[Subspace, float]:
         """The model of all rows, and how far its axes may be off; sets the rank where it is told by the variance."""
         if self._all is None:
-            moments, read, began = self.screen.moments(scatter=True), self.rows.reads.rows, time.process_time()
+            moments, read, began = self.screen.moments(scatter=True), self.rows.reads.rows, time.perf_counter()
             rank, variance = self.settings.rank, self.settings.variance
             self._all = leading(self.rows, moments, self.screen.centre, rank, variance)
             self.screen.passes += (self.rows.reads.rows - read) // max(self.rows.shape[0], 1)
-            self._learning += time.process_time() - began
+            self._learning += time.perf_counter() - began
             if variance is not None:
                 self.rank = max(1, len(self._all[0].axes))
                 if self.settings.method == "incremental":

@@ -114,7 +114,7 @@ class Screen:
         """Copy all rows, in one pass that also sums their moments."""
         if self._moments is not None:
             return
-        began = time.process_time()
+        began = time.perf_counter()
         every = groups(self.rows.shape[0])
         number = max(1, min(self.crew.number, len(every)))
         spread = [part for part in np.array_split(np.arange(len(every)), number) if len(part)]
@@ -124,7 +124,7 @@ class Screen:
         for row in np.flatnonzero(~self.free):
             self.crew.drop(int(row))
         self._reach = self.crew.reach()
-        self._seconds["prepare"] += time.process_time() - began
+        self._seconds["prepare"] += time.perf_counter() - began
 
     def _add(self, some: Iterable[Moments]) -> None:
         # In order, whoever computed them: the sum is the same to the bit.
@@ -160,7 +160,7 @@ class Screen:
         basis (t, d): in which the model's coordinates are.
         """
         self._prepare(False)
-        began = time.process_time()
+        began = time.perf_counter()
         scale = self.scale(model)
         tied = TIED * scale + doubt * (4 + 2 * doubt) * scale
         number = self._numbered(model)
@@ -172,12 +172,12 @@ class Screen:
         ]  # fmt: skip
         self._present = set().union(*(part.epochs for part in found))
         self._models = {key: kept for key, kept in self._models.items() if key in self._present or key == number}
-        middle = time.process_time()
+        middle = time.perf_counter()
         values = _Values(self.rows, rivals)
         choice = decide(values, model, scale, self.measure, doubt)
         self._values = values.kept
         self._seconds["screen"] += middle - began
-        self._seconds["decide"] += time.process_time() - middle
+        self._seconds["decide"] += time.perf_counter() - middle
         self._near_ties += choice.near_ties if choice else 0
         return choice
 
@@ -215,7 +215,7 @@ class Screen:
         """What the selection cost.
 
         rows_read, bytes_read, chunks_read: what the store returned, whole chunks counted; passes over all rows;
-        rows_screened in their copies; bounds evaluated; near_ties; copy_bytes; CPU seconds by phase.
+        rows_screened in their copies; bounds evaluated; near_ties; copy_bytes; seconds by phase.
         """
         reads, counts = self.rows.reads + self.crew.reads(), self.crew.counts()
         return {
