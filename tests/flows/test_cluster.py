@@ -88,7 +88,11 @@ def scheduler(
         for process in reversed(processes):
             process.terminate()
         for process in processes:
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:  # a Dask worker now and then waits for ever for tasks of its own to end
+                process.kill()
+                process.wait()
 
 
 def test_the_same_job_on_workers_started_by_hand(
