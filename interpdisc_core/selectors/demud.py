@@ -119,7 +119,6 @@ class Selection:
         self.screen = Screen(rows, settings.rank, settings.measure(rows.shape[1]), settings.missing, means)
         self.rows, self.rank = self.screen.rows, settings.rank
         self.prior, self.total, self.count = seen, seen.mean * seen.count, seen.count
-        self.model = Model(settings.rank if settings.method == "incremental" else None)
         self.basis: Basis | None = None
         self._fixed: Subspace | None = None
         self._all: tuple[Subspace, float] | None = None
@@ -131,10 +130,10 @@ class Selection:
             energy = np.cumsum(seen.values**2)
             part = settings.variance * energy.max(initial=0.0) * (1 - 1e-12)
             self.rank = max(1, int(np.searchsorted(energy, part)) + 1)
+        keep = self.rank if settings.method == "incremental" else None
+        self.model = Model(keep)
         if seen.count:
-            self.model.keep = self.rank if settings.method == "incremental" else None
-            if settings.method == "incremental":
-                seen = Seen(seen.count, seen.mean, seen.values[: self.rank], seen.axes[: self.rank])
+            seen = Seen(seen.count, seen.mean, seen.values[:keep], seen.axes[:keep])
             self.basis = Basis(seen.mean, seen.axes)
             self.model.begin(seen)
 
