@@ -65,6 +65,9 @@ _OPAQUE = 0.78
 """Opacity of the strongest cell."""
 _SHADE, _MIDDLE = 0.72, 92
 """Under a map the picture is grey and darkened, so that all colour and most light are the map's; its middle grey."""
+_SPREAD = np.array([0.0, -0.13, 0.1, -0.05, 0.14, -0.1, 0.05])
+"""By how much the points of a strip are moved off its middle, in turn, so that equal ones show."""
+_BOX = np.array([-0.22, -0.22, 0.22, 0.22, -0.22])
 
 
 def score_curve(scores: Sequence[float], *, apart: bool, explained: int) -> Markup:
@@ -102,6 +105,73 @@ def discovery_chart(found: Discovery) -> Markup:
         last = int(found.curve[-1]) if len(found.curve) else 0
         said = f"Discovery curve: {last} of {found.classes} classes among the first {len(found.curve)} picks."
         return _svg(figure, "discovery", said)
+
+
+def deletion_chart(deletion: Floats, *, name: str) -> Markup:
+    """Novelty left by the share of cells that is painted over: the map's strongest first, and random ones.
+
+    deletion (3, m) as in `interpdisc_core.runs.Explanation`. name: one of the page's identifiers, of this chart alone.
+    """
+    share, strongest, random = np.where(np.isfinite(deletion), deletion, np.nan)
+    with _drawing(name):
+        figure = Figure(figsize=(2.9, 1.45))
+        figure.patch.set_alpha(0.0)
+        axes = figure.add_axes((0.1, 0.23, 0.84, 0.71))
+        axes.patch.set_alpha(0.0)
+        axes.grid(axis="y")
+        axes.plot(share, random, color=_MUTED, linewidth=1.2, linestyle=(0, (3, 2)))
+        axes.plot(share, strongest, color=_ACCENT, linewidth=1.9, marker="o", markersize=2.6)
+        both = np.concatenate([strongest, random, [0.0, 1.0]])
+        axes.set_ylim(float(np.nanmin(both)) - 0.04, float(np.nanmax(both)) + 0.06)
+        axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
+        last = float(np.nanmax([*share, 0.0])) or 1.0
+        axes.set_xlim(-0.03 * last, 1.03 * last)
+        axes.set_xticks([0, last / 2, last], ["0", f"{50 * last:.3g} %", f"{100 * last:.3g} %"])
+        said = (
+            f"Novelty left when {100 * last:.3g} % of the cells are painted over: {_number(strongest, -1)} with the "
+            f"map's strongest first, {_number(random, -1)} with random ones."
+        )
+        return _svg(figure, name, said)
+
+
+def faithfulness_chart(rows: Sequence[tuple[str, Floats]], *, controls: int, threshold: float | None) -> Markup:
+    """One strip a row (title, its values over the picks), with a box from quartile to quartile and the median.
+
+    The last `controls` rows are controls and grey. threshold: the broken line, of the badge.
+    """
+    finite = [values[np.isfinite(values)] for _, values in rows]
+    every = np.concatenate([*finite, [0.0, 1.0], [] if threshold is None else [threshold]])
+    medians = [f"{float(np.median(values)):.2f}".replace("-", "−") if values.size else "none" for values in finite]
+    with _drawing("faithful"):
+        figure = Figure(figsize=(4.9, 0.55 + 0.6 * len(rows)), layout="constrained")
+        figure.patch.set_alpha(0.0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0.0)
+        axes.grid(axis="x")
+        axes.axvline(0, color=_MUTED, linewidth=0.8)
+        if threshold is not None:
+            axes.axvline(threshold, color=_ACCENT, linewidth=0.9, linestyle=(0, (3, 3)))
+        left, right = float(every.min()) - 0.04, float(every.max()) + 0.03
+        for row, values in enumerate(finite):
+            colour = _ACCENT if row < len(rows) - controls else _MUTED
+            for at, text, ink, side in (
+                (left, rows[row][0], _INK, "left"),
+                (right, f"median {medians[row]}", _MUTED, "right"),
+            ):
+                ground = {"facecolor": _PAPER, "edgecolor": "none", "pad": 1.5}
+                axes.text(at, row - 0.36, text, color=ink, va="baseline", ha=side, bbox=ground)
+            if values.size:
+                low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+                moved = row + _SPREAD[np.arange(values.size) % len(_SPREAD)]
+                axes.plot(values, moved, "o", color=colour, markersize=2.4, alpha=0.45)
+                axes.plot([low, high, high, low, low], row + _BOX, color=colour, linewidth=1.0)
+                axes.plot([median, median], row + _BOX[1:3], color=colour, linewidth=2.4)
+        axes.set_yticks([])
+        axes.set_ylim(len(rows) - 0.62, -0.7)
+        axes.set_xlim(left, right)
+        axes.set_xlabel("cosine with x − x̂: 1 is perfect, 0 unrelated")
+        told = ", ".join(f"{title} {median}" for (title, _), median in zip(rows, medians, strict=True))
+        return _svg(figure, "faithful", f"Cosines over the picks, medians: {told}.")
 
 
 @contextmanager

@@ -1,36 +1,36 @@
-"""The explanation step: for a pick, where its novelty lies, and pictures of what was expected and what is new."""
+"""The explanation step: where a pick's novelty lies, pictures of what was expected and is new, how far to trust them."""
 
-import io
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from zipfile import BadZipFile
+from typing import Any, Literal
 
 import numpy as np
 
-from interpdisc_core import digest
-from interpdisc_core.errors import PlanError, Unreadable
+from interpdisc_core import faithfulness
+from interpdisc_core.errors import InterpdiscError, StoreError, Unreadable
 from interpdisc_core.extraction import prepared
+from interpdisc_core.faithfulness import Reference
 from interpdisc_core.images import Pixels
-from interpdisc_core.inverters import Invert
-from interpdisc_core.plan import Plan
-from interpdisc_core.progress import Meter, Watch
+from interpdisc_core.inverters import Refined, UpConv
+from interpdisc_core.plan import Plan, Rendering
+from interpdisc_core.progress import Watch
+from interpdisc_core.rendering import Renderer, difference, vectors_of
 from interpdisc_core.runs import Explanation, Pick, Run
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
 
 log = logging.getLogger(__name__)
 
-FEATURE_ERROR = "feature error of the control (0 is perfect)"
-COSINE = "cosine of the rendered with the true residual (1 is perfect)"
 PANELS = ("control", "expected", "new")
 CARDS = 50
 """Picks that the report shows at large, and that are explained for it."""
-_TOGETHER = 6
+_TOGETHER = 10
 """Picks that are rendered in one task."""
-_RENDERING = 40
+_RENDERING = 8
 """How many where-maps the rendering of one pick is worth in time, for the progress bar."""
+_OTHERS = 20
+"""Other picks whose residuals are a control."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,137 +41,140 @@ class Explained:
     rendered: int
 
 
+def begin(url: str, run_id: str, rendering: Rendering) -> int:
+    """Have a run rendered in a way of its own from now on; returns how many picks it has.
+
+    Raises StoreError where there is no such run, or where its picks are not made yet.
+    """
+    run = Run(Place.of(url), run_id)
+    representation = run.plan.representation
+    if isinstance(rendering.inverter, UpConv | Refined):
+        rendering.inverter.card(representation)  # a checkpoint that does not fit says so before anything is changed
+    try:
+        picks = len(run.picks())
+    except FileNotFoundError:
+        raise StoreError(
+            f"{run.place.url} has no picks yet: give the `interpdisc discover` that made it once more, and let it end."
+        ) from None
+    run.render_by(rendering)
+    return picks
+
+
 def explain(url: str, run_id: str, ranks: tuple[int, int], watch: Watch) -> Explained:
     """Explain the picks of ranks first to last; those that are explained already are left alone.
 
-    The where-map is made for all of them, the renderings for the first `plan.explain` of the run.
+    The where-map is made for all of them, the renderings for the first of them that the run's rendering says.
     """
     run = Run(Place.of(url), run_id)
-    plan = run.plan
+    kept, rendering = run.explanations(), run.rendering
     meter = watch.meter("explain", f"{ranks[0]:04d}")
-    todo = [pick for pick in run.picks()[ranks[0] - 1 : ranks[1]] if run.explanation(pick.rank) is None]
-    done = _cost(plan, ranks) - sum(_cost(plan, (pick.rank, pick.rank)) for pick in todo)
-    renderer = _Renderer(run, plan)
+    picks = run.picks()
+    todo = [pick for pick in picks[ranks[0] - 1 : ranks[1]] if kept.read(pick.rank) is None]
+    done = _cost(rendering, ranks) - sum(_cost(rendering, (pick.rank, pick.rank)) for pick in todo)
+    explainer = _Explainer(run, len(picks))
     rendered = 0
     for pick in todo:
-        pictures: dict[str, Pixels] = {}
-        if pick.rank <= plan.explain:
-            renderer.report = partial(_part_done, meter, done)
-            pictures = renderer.pictures(_panels(run, pick))
-            rendered += bool(pictures)
-        run.write_explanation(pick.rank, _explain(run, plan, pick, pictures))
-        done += _cost(plan, (pick.rank, pick.rank))
+        if pick.rank <= rendering.picks:
+            explainer.renderer.report = partial(_part_done, meter, done)
+        made = explainer.explain(pick, render=pick.rank <= rendering.picks)
+        rendered += bool(made.renderings)
+        kept.write(pick.rank, made)
+        done += _cost(rendering, (pick.rank, pick.rank))
         meter.at(done)
     meter.close()
     return Explained(ranks, rendered)
 
 
-def _part_done(meter: Meter, done: int, share: float) -> None:
+def _part_done(meter: Any, done: int, share: float) -> None:
     meter.at(done + share * _RENDERING)
 
 
-def spread(plan: Plan, picks: int, workers: int) -> tuple[list[tuple[int, int]], int]:
+def spread(rendering: Rendering, picks: int, workers: int) -> tuple[list[tuple[int, int]], int]:
     """How explaining `picks` picks is parted: ranks [first, last] a task; and the units of work in all.
 
     Every picked image that the report shows as a card is explained. Renderings are slow, so they are parted evenly
     over the workers, few enough in a task that a kill loses little.
     """
-    shown = min(max(plan.explain, CARDS), picks)
-    rendered = min(plan.explain, picks)
+    shown = min(max(rendering.picks, CARDS), picks)
+    rendered = min(rendering.picks, picks)
     each = max(1, min(_TOGETHER, -(-rendered // max(workers, 1))))
     parts = [(first, min(first + each - 1, rendered)) for first in range(1, rendered + 1, each)]
     if shown > rendered:
         parts.append((rendered + 1, shown))
-    return parts, sum(_cost(plan, part) for part in parts)
+    return parts, sum(_cost(rendering, part) for part in parts)
 
 
-def _cost(plan: Plan, ranks: tuple[int, int]) -> int:
-    rendered = max(0, min(ranks[1], plan.explain) - ranks[0] + 1)
+def _cost(rendering: Rendering, ranks: tuple[int, int]) -> int:
+    rendered = max(0, min(ranks[1], rendering.picks) - ranks[0] + 1)
     return ranks[1] - ranks[0] + 1 + rendered * _RENDERING
 
 
-def _explain(run: Run, plan: Plan, pick: Pick, pictures: dict[str, Pixels]) -> Explanation:
-    x, expected, mean = run.vectors(pick.rank)
-    try:
-        image = prepared(plan, pick.uri, pick.sha256)
-    except Unreadable as error:
-        return Explanation(None, pictures, {}, str(error))
-    residual = x - expected
-    where = None
-    if not np.isnan(expected).any() and residual.any():
-        where = plan.representation.where(image, residual, mean, pick.length)
-    return Explanation(where, pictures, _numbers(plan, x, expected, pictures))
+class _Explainer:
+    """Explains picks of one run; what they share is made when the first needs it."""
 
+    def __init__(self, run: Run, picks: int) -> None:
+        self.run, self.plan, self.picks = run, run.plan, picks
+        self.renderer = Renderer(run)
+        self.threshold = threshold_of(run.rendering, self.plan)
+        self._reference: Reference | None = None
 
-def _panels(run: Run, pick: Pick) -> dict[str, Floats]:
-    """The vectors (d,) that are rendered for a pick: x, x̂, and what is new."""
-    x, expected, _ = run.vectors(pick.rank)
-    panels = {"control": x}
-    if not np.isnan(expected).any():
+    def explain(self, pick: Pick, render: bool) -> Explanation:
+        plan = self.plan
+        x, expected, mean = self.run.vectors(pick.rank)
+        image, problem = None, ""
+        try:
+            image = prepared(plan, pick.uri, pick.sha256)
+        except Unreadable as error:
+            problem = str(error)
+        pictures = self.renderer.pictures(vectors_of(x, expected)) if render else {}
+        numbers = (
+            faithfulness.numbers(plan, self.reference, x, expected, image, pictures, self._others(pick))
+            if pictures
+            else {}
+        )
+        where, manner, curves = None, "split", None
         residual = x - expected
-        panels["expected"] = expected
-        if residual.any():
-            # The authors' step: the residual's mean over the features is moved to the image's own.
-            panels["new"] = residual - residual.mean() + x.mean()
-    return panels
+        if image is not None and not np.isnan(expected).any() and residual.any():
+            where, manner = _where(plan, image, residual, mean, pick.length)
+            if render:
+                curves = faithfulness.deletion(plan, image, where, residual, mean, pick.length)
+                numbers |= faithfulness.at_a_fifth(curves)
+        shown = {name: pictures[name] for name in PANELS if name in pictures}
+        if "expected" in shown:
+            shown["difference"] = difference(shown["control"], shown["expected"])
+        trusted = faithfulness.trust(numbers, self.threshold)
+        return Explanation(where, shown, numbers, problem, manner, curves, trusted, self.threshold if shown else None)  # type: ignore[arg-type]
+
+    @property
+    def reference(self) -> Reference:
+        if self._reference is None:
+            self._reference = Reference.of(self.run)
+        return self._reference
+
+    def _others(self, pick: Pick) -> Floats:
+        """Residuals of a few other picks, (m, d)."""
+        ranks = [rank for rank in range(1, self.picks + 1) if rank != pick.rank]
+        some = np.random.default_rng(pick.rank).permutation(len(ranks))[:_OTHERS]
+        found = [self.run.vectors(ranks[place]) for place in sorted(some)]
+        residuals = [x - expected for x, expected, _ in found if not np.isnan(expected).any()]
+        return np.array(residuals).reshape(len(residuals), -1)
 
 
-class _Renderer:
-    """Pictures of a pick's vectors; from the archive's cache where they were made before.
-
-    A pick's panels are one batch, always: an optimiser amplifies the rounding in which batches differ, and what a
-    picture looks like must not depend on how the picks were spread over workers.
-    """
-
-    def __init__(self, run: Run, plan: Plan) -> None:
-        self.plan = plan
-        self.cache = run.archive / f"cache/{plan.features}-{plan.normalise}-{digest.of_settings(plan.inverter)}"
-        self.report: Callable[[float], None] = lambda share: None
-        self._invert: Invert | None = None
-
-    def _tell(self, share: float) -> None:
-        self.report(share)
-
-    def pictures(self, panels: dict[str, Floats]) -> dict[str, Pixels]:
-        """Pictures (size, size, 3) by panel; none where the representation cannot be inverted so."""
-        vectors = np.array(list(panels.values()))
-        name = f"{digest.of_array(vectors)[:32]}.npz"
-        try:
-            with np.load(io.BytesIO(self.cache.read(name)), allow_pickle=False) as kept:
-                return dict(zip(panels, kept["pictures"], strict=True))
-        except (OSError, ValueError, KeyError, BadZipFile):
-            pass  # not there, or damaged: it is made anew
-        try:
-            if self._invert is None:
-                self._invert = self.plan.inverter.load(self.plan.representation, self.plan.normalise, self._tell)
-        except PlanError as error:
-            log.warning("nothing is rendered: %s", error)
-            return {}
-        made = self._invert(vectors)
-        sink = io.BytesIO()
-        np.savez_compressed(sink, pictures=made)
-        self.cache.write(name, sink.getvalue())
-        return dict(zip(panels, made, strict=True))
+def _where(
+    plan: Plan, image: Pixels, residual: Floats, mean: Floats, length: float
+) -> tuple[Floats, Literal["split", "energy", "occlusion"]]:
+    """The map of a pick, and what its cells mean."""
+    where: Floats | None = plan.representation.where(image, residual, mean, length)
+    if where is None:
+        return faithfulness.occlusion(plan, image, residual, mean), "occlusion"
+    return where, plan.representation.manner or "split"
 
 
-def _numbers(plan: Plan, x: Floats, expected: Floats, pictures: dict[str, Pixels]) -> dict[str, float]:
-    """How faithful the renderings are, under the representation itself: they are encoded again and compared.
-
-    Feature error of the control: |φ(control) − x| / |x|. Cosine: between r and φ(control) − φ(expected); at 1 the two
-    pictures differ in just what is new.
-    """
-    if "control" not in pictures:
-        return {}
-    embed = plan.representation.load()
-    names = [name for name in PANELS if name in pictures]
-    codes = embed(np.stack([plan.representation.prepare(pictures[name]) for name in names])).astype(np.float64)
-    if plan.normalise == "l2":
-        codes /= np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-30)
-    code = dict(zip(names, codes, strict=True))
-    numbers = {FEATURE_ERROR: float(np.linalg.norm(code["control"] - x) / max(float(np.linalg.norm(x)), 1e-30))}
-    residual = x - expected
-    if "expected" in code and residual.any():
-        rendered = code["control"] - code["expected"]
-        size = float(np.linalg.norm(rendered) * np.linalg.norm(residual))
-        numbers[COSINE] = float(rendered @ residual) / size if size > 0 else 0.0
-    return numbers
+def threshold_of(rendering: Rendering, plan: Plan) -> float | None:
+    """The cosine from which renderings are trusted, as measured on held-out images when the network was trained."""
+    if not isinstance(rendering.inverter, UpConv | Refined):
+        return None
+    try:
+        return rendering.inverter.card(plan.representation).threshold
+    except InterpdiscError:
+        return None

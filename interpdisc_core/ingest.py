@@ -173,20 +173,7 @@ def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, worke
     contents and ids of its images, so the same command over the same images is the same run.
     """
     archive = Place.of(url)
-    listed = catalog.table_of(archive, f"listings/{listing}/listing.parquet").to_pylist()
-    known, turn = catalog.load(archive), catalog.next_turn(archive)
-    events = _resolve(known, [row["key"] for row in listed])
-    fresh = [entry for entry in events.values() if entry.status == "ready" and entry.row < 0]
-    number = max(batches(archive), default=-1) + 1
-    if fresh:
-        # Enough blocks for every worker, none larger than asked for.
-        size = max(1, min(block, -(-len(fresh) // max(workers, 1))))
-        write_batch(archive, number, fresh, size)
-        events |= {entry.key: replace(entry, batch=number, row=row) for row, entry in enumerate(fresh)}
-    if events:
-        catalog.write_part(archive, turn, "settle", events.values())
-    latest = known | events
-
+    listed, latest, turn = _admit(archive, listing, block, workers)
     members = _members(listed, latest)
     candidates = [member for member in members if member.role == "candidate"]
     if not candidates:
@@ -211,6 +198,44 @@ def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, worke
     ledger = catalog.counts(latest[row["key"]] for row in listed)
     run.place.write_json("ledger.json", {"listing": listing, "inputs": len(listed)})
     return Settled(run.id, len(candidates), len(members) - len(candidates), blocks, images, ledger, turn + 1)
+
+
+def admitted(url: str, listing: str, block: int, workers: int) -> list[Member]:
+    """As `settle`, but without a run: the images of a listing, each content once, with their rows in the archive."""
+    listed, latest, _ = _admit(Place.of(url), listing, block, workers)
+    return _members(listed, latest)
+
+
+def catalogued(url: str) -> list[Member]:
+    """The images of a whole archive, each content once, by what its catalog says; nothing is listed anew.
+
+    Raises StoreError where there is no archive at `url`.
+    """
+    archive = Place.of(url)
+    check_format(archive)
+    latest = catalog.load(archive)
+    rows = [{"key": e.key, "id": e.id, "uri": e.uri, "role": "candidate", "label": None, "record": e.record}
+            for e in latest.values() if e.status == "ready"]  # fmt: skip
+    return _members(rows, latest)
+
+
+def _admit(
+    archive: Place, listing: str, block: int, workers: int
+) -> tuple[list[dict[str, Any]], dict[str, Entry], int]:
+    """Resolve a listing and give its new contents their rows: what was listed, the latest of each input, the turn."""
+    listed = catalog.table_of(archive, f"listings/{listing}/listing.parquet").to_pylist()
+    known, turn = catalog.load(archive), catalog.next_turn(archive)
+    events = _resolve(known, [row["key"] for row in listed])
+    fresh = [entry for entry in events.values() if entry.status == "ready" and entry.row < 0]
+    number = max(batches(archive), default=-1) + 1
+    if fresh:
+        # Enough blocks for every worker, none larger than asked for.
+        size = max(1, min(block, -(-len(fresh) // max(workers, 1))))
+        write_batch(archive, number, fresh, size)
+        events |= {entry.key: replace(entry, batch=number, row=row) for row, entry in enumerate(fresh)}
+    if events:
+        catalog.write_part(archive, turn, "settle", events.values())
+    return listed, known | events, turn
 
 
 def _resolve(known: dict[str, Entry], listed: Iterable[str]) -> dict[str, Entry]:

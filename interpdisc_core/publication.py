@@ -13,13 +13,15 @@ import pyarrow as pa
 from PIL import Image
 
 from interpdisc_core import catalog, sources
-from interpdisc_core.errors import Unreadable
+from interpdisc_core.errors import InterpdiscError, Unreadable
 from interpdisc_core.evaluation import Discovery, discovery
 from interpdisc_core.explanation import CARDS
 from interpdisc_core.extraction import pixels
 from interpdisc_core.features import Block, FeatureStore
 from interpdisc_core.images import Pixels
-from interpdisc_core.plan import Plan
+from interpdisc_core.inverters import Gradient, Refined
+from interpdisc_core.measures import TRUST
+from interpdisc_core.plan import Plan, Rendering
 from interpdisc_core.report import NearView, PickView, RunView, render
 from interpdisc_core.runs import Explanation, Member, Near, Pick, Run
 from interpdisc_core.storage import Place
@@ -47,11 +49,11 @@ def publish(url: str, run_id: str, out: str, timings: dict[str, float]) -> Publi
     run = Run(Place.of(url), run_id)
     picks, ledger = run.picks(), _ledger(run)
     plan, present = run.plan, _present(run)
-    found = _discovery(present, picks, plan.picks)
-    result = _result(run, plan, present, picks, ledger, found, timings)
+    found, made = _discovery(present, picks, plan.picks), _made(run, picks)
+    result = _result(run, plan, present, picks, ledger, found, made, timings)
     places = [run.place, *([Place.of(out)] if out else [])]
-    page = render(_view(run, plan, picks, ledger, found, result))
-    rows = [_row(pick) for pick in picks]
+    page = render(_view(run, plan, picks, ledger, found, made, result))
+    rows = [_row(pick, made[pick.rank]) for pick in picks]
     products = {
         "report.html": page.encode("utf-8", "backslashreplace"),
         "picks.csv": _csv(rows),
@@ -77,6 +79,12 @@ def _ledger(run: Run) -> list[catalog.Entry]:
     return [latest[key] for key in keys]
 
 
+def _made(run: Run, picks: list[Pick]) -> dict[int, Explanation]:
+    """What was made for each pick by the run's present rendering, by rank; empty for those that were not explained."""
+    kept, nothing = run.explanations(), Explanation(None, {}, {})
+    return {pick.rank: (kept.read(pick.rank) if pick.rank <= CARDS else None) or nothing for pick in picks}
+
+
 def _discovery(present: list[Member], picks: list[Pick], asked: int) -> Discovery | None:
     """How soon the classes were found, where the candidates have labels. t: the picks that were asked for."""
     candidates = [member for member in present if member.role == "candidate"]
@@ -94,6 +102,7 @@ def _result(
     picks: list[Pick],
     ledger: list[catalog.Entry],
     found: Discovery | None,
+    made: dict[int, Explanation],
     timings: dict[str, float],
 ) -> dict[str, Any]:
     return {
@@ -102,6 +111,7 @@ def _result(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": run.place.read_json("plan.json"),
         "plan_digest": plan.digest,
+        "rendering": asdict(run.rendering),
         "inputs": run.place.read_json("inputs.json"),
         "counts": catalog.counts(ledger),
         "candidates": sum(m.role == "candidate" for m in members),
@@ -109,6 +119,7 @@ def _result(
         "picks": [
             {key: value for key, value in asdict(pick).items() if key not in ("record", "length")}
             | {"record": json.loads(pick.record)}
+            | {"numbers": made[pick.rank].numbers, "trusted": made[pick.rank].trusted}
             for pick in picks
         ],
         "near_ties": sum(pick.near_ties for pick in picks),
@@ -132,12 +143,12 @@ def _present(run: Run) -> list[Member]:
     return [member for member in members if (member.batch, member.row) not in lost]
 
 
-def _row(pick: Pick) -> dict[str, Any]:
+def _row(pick: Pick, made: Explanation) -> dict[str, Any]:
     near = pick.nearest[0] if pick.nearest else None
     return {
         "id": pick.id, "rank": pick.rank, "score": pick.score, "near_ties": pick.near_ties, "label": pick.label,
         "uri": pick.uri, "sha256": pick.sha256, "nearest_id": near and near.id, "nearest_distance": near and near.distance,
-        "record": pick.record,
+        "trusted": made.trusted, "cosine": made.numbers.get(TRUST), "record": pick.record,
     }  # fmt: skip
 
 
@@ -145,7 +156,7 @@ _PICKS = pa.schema(
     [
         ("id", pa.string()), ("rank", pa.int64()), ("score", pa.float64()), ("near_ties", pa.int64()),
         *((name, pa.string()) for name in ("label", "uri", "sha256", "nearest_id")), ("nearest_distance", pa.float64()),
-        ("record", pa.string()),
+        ("trusted", pa.bool_()), ("cosine", pa.float64()), ("record", pa.string()),
     ]
 )  # fmt: skip
 
@@ -155,7 +166,8 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     sink = io.StringIO(newline="")
     writer = csv.DictWriter(sink, fieldnames=[field.name for field in _PICKS], quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
-    writer.writerows(rows)
+    said = {True: "yes", False: "no", None: ""}
+    writer.writerows(row | {"trusted": said[row["trusted"]]} for row in rows)
     return sink.getvalue().encode("utf-8", "backslashreplace")
 
 
@@ -165,16 +177,18 @@ def _view(
     picks: list[Pick],
     ledger: list[catalog.Entry],
     found: Discovery | None,
+    made: dict[int, Explanation],
     result: dict[str, Any],
 ) -> RunView:
-    inputs = run.inputs
+    inputs, rendering = run.inputs, run.rendering
+    rendered_by, card = _painter(rendering, plan)
     return RunView(
         title=", ".join(sources.title(source) for source in inputs.sources),
         run=run.id,
         finished=result["finished"],
         sources=inputs.sources,
         background=inputs.background,
-        plan=result["plan"],
+        plan=result["plan"] | {"inverter": asdict(rendering.inverter), "explain": rendering.picks},
         environment=result["environment"],
         counts=result["counts"],
         candidates=result["candidates"],
@@ -183,12 +197,42 @@ def _view(
         exhausted=result["exhausted"],
         quarantined=tuple((entry.id, entry.why) for entry in ledger if entry.status == "quarantined"),
         timings=result["timings"],
-        picks=tuple(_pick_view(run, plan, pick) for pick in picks),
+        picks=tuple(_pick_view(plan, pick, made[pick.rank]) for pick in picks),
         discovery=found,
+        rendered_by=rendered_by,
+        card=card,
     )
 
 
-def _pick_view(run: Run, plan: Plan, pick: Pick) -> PickView:
+def _painter(rendering: Rendering, plan: Plan) -> tuple[str, dict[str, Any] | None]:
+    """What made the renderings, in a sentence; and the card of its network, where it has one."""
+    inverter = rendering.inverter
+    if isinstance(inverter, Gradient):
+        told = f"An optimiser made the renderings ({inverter.steps} steps from noise, inverter gradient); it was not trained on images."
+        return told, None
+    try:
+        card = inverter.card(plan.representation)
+    except InterpdiscError as error:
+        return f"Nothing was rendered: {error}", None
+    images, what, epochs = card.data.get("images"), card.data.get("what"), card.training.get("epochs")
+    of = f" on {images:,} images" if isinstance(images, int) else ""
+    refined = (
+        f", brought nearer to the features by {inverter.refine.steps} steps of an optimiser"
+        if isinstance(inverter, Refined)
+        else ""
+    )
+    told = (
+        f"An up-convolutional network made the renderings{refined} (inverter {inverter.kind}); it was trained"
+        + (f" until {card.date}" if card.date else "")
+        + of
+        + (f" ({what})" if what else "")
+        + (f" in {epochs} epochs" if epochs else "")
+        + ": what it paints is what such images look like."
+    )
+    return told, asdict(card)
+
+
+def _pick_view(plan: Plan, pick: Pick, made: Explanation) -> PickView:
     card = pick.rank <= CARDS
     try:
         picture = pixels(pick.uri, pick.sha256, at_least=_LARGE if card else _SMALL)
@@ -199,12 +243,12 @@ def _pick_view(run: Run, plan: Plan, pick: Pick) -> PickView:
         picture = _reduced(picture, _LARGE if card else _SMALL)
     except Unreadable as error:
         picture, problem, window = None, str(error), (0.0, 0.0, 1.0, 1.0)
-    made = (run.explanation(pick.rank) if card else None) or Explanation(None, {}, {})
     return PickView(
         rank=pick.rank, id=pick.id, uri=pick.uri, score=pick.score, near_ties=pick.near_ties, label=pick.label,
         record={str(key): str(value) for key, value in json.loads(pick.record).items()},
         picture=picture, problem=problem, window=window, where=made.where, renderings=made.renderings,
         numbers=made.numbers, nearest=tuple(_near_view(near) for near in pick.nearest) if card else (),
+        manner=made.manner, deletion=made.deletion, trusted=made.trusted, threshold=made.threshold,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from interpdisc_core import catalog, digest, plan
 from interpdisc_core.errors import StoreError
 from interpdisc_core.features import storing, zarr_options
 from interpdisc_core.images import Pixels
-from interpdisc_core.plan import Plan
+from interpdisc_core.plan import Plan, Rendering
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
 
@@ -79,12 +79,24 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """where (gy, gx) sums to the score. renderings: (size, size, 3) by name. numbers: how far to trust them."""
+    """What was made for a pick.
+
+    where (gy, gx): how its novelty lies over the cells of a grid. manner: `split`, signed and summing to the score;
+    `energy` of the residual in each cell, summing to it too; `occlusion`: how much of this novelty is gone when the
+    cell is painted over, as a share. renderings (size, size, 3): among control, expected, new and difference.
+    numbers: by the keys of `interpdisc_core.measures.MEASURES`. deletion (3, m): share of the cells that is painted
+    over, share of this novelty left when the map's strongest cells go first, and when random ones do.
+    trusted: whether the renderings' faithfulness reaches `threshold`; None where that cannot be told.
+    """
 
     where: Floats | None
     renderings: dict[str, Pixels]
     numbers: dict[str, float]
     problem: str = ""
+    manner: Literal["split", "energy", "occlusion"] = "split"
+    deletion: Floats | None = None
+    trusted: bool | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,31 +165,56 @@ class Run:
     def _vectors(self) -> "zarr.Array[Any]":
         return zarr.open_array(store=f"{self.place.url}/vectors", mode="r+", storage_options=zarr_options(self.place))
 
-    def explanation(self, rank: int) -> Explanation | None:
+    @property
+    def rendering(self) -> Rendering:
+        """How its explanations are rendered: as its plan says, unless `interpdisc explain` asked for another way."""
+        try:
+            return plan.rendering_of(self.place.read_json("rendering.json"), f"{self.place.url}/rendering.json")
+        except FileNotFoundError:
+            return self.plan.rendering
+
+    def render_by(self, rendering: Rendering) -> None:
+        """Have its explanations rendered in another way; what was rendered before is kept beside that."""
+        self.place.write_json("rendering.json", asdict(rendering))
+
+    def explanations(self) -> "Explanations":
+        """What was made for its picks, by its present rendering."""
+        return Explanations(self, self.rendering.name(self.plan.representation))
+
+
+@dataclass(frozen=True, slots=True)
+class Explanations:
+    """The explanations of one run by one inverter, whose settings and weights give the folder its name."""
+
+    run: Run
+    name: str
+
+    def read(self, rank: int) -> Explanation | None:
         """What was made for a pick, or None where nothing was yet."""
         try:
-            data = self.place.read(self._explanation(rank))
+            data = self.run.place.read(self._file(rank))
         except FileNotFoundError:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             told = json.loads(bytes(arrays["told"]).decode())
-            where = arrays.get("where")
             pictures = {name.removeprefix("picture-"): arrays[name] for name in arrays if name.startswith("picture-")}
-            return Explanation(where, pictures, told["numbers"], told["problem"])
+            return Explanation(
+                arrays.get("where"), pictures, told["numbers"], told["problem"], told["manner"], arrays.get("deletion"),
+                told["trusted"], told["threshold"],
+            )  # fmt: skip
 
-    def write_explanation(self, rank: int, made: Explanation) -> None:
+    def write(self, rank: int, made: Explanation) -> None:
         """Keep what was made for a pick."""
         arrays: dict[str, npt.NDArray[Any]] = {f"picture-{name}": value for name, value in made.renderings.items()}
-        if made.where is not None:
-            arrays["where"] = made.where
-        told = json.dumps({"numbers": made.numbers, "problem": made.problem}).encode()
+        arrays |= {name: value for name in ("where", "deletion") if (value := getattr(made, name)) is not None}
+        told = {name: getattr(made, name) for name in ("numbers", "problem", "manner", "trusted", "threshold")}
         sink = io.BytesIO()
-        np.savez_compressed(sink, told=np.frombuffer(told, dtype=np.uint8), **arrays)  # type: ignore[arg-type]
-        self.place.write(self._explanation(rank), sink.getvalue())
+        np.savez_compressed(sink, told=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
+        self.run.place.write(self._file(rank), sink.getvalue())
 
-    def _explanation(self, rank: int) -> str:
+    def _file(self, rank: int) -> str:
         # Named by the vectors that it explains, so that it cannot be taken for that of another pick.
-        return f"explanations/{rank:04d}-{digest.of_array(np.array(self.vectors(rank)))[:12]}.npz"
+        return f"explanations/{self.name}/{rank:04d}-{digest.of_array(np.array(self.run.vectors(rank)))[:12]}.npz"
 
 
 STEP = 10

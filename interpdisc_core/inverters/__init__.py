@@ -1,8 +1,7 @@
 """Inverters: features back to pictures.
 
 To add one: write a frozen dataclass with a `kind` and `load`, in its own module, and name it in `Inverter` below.
-Nothing else changes; `tests/contracts/test_inverters.py` finds it. (The up-convolutional network of the paper is to
-take its place here as `upconv`.)
+Nothing else changes; `tests/contracts/test_inverters.py` finds it.
 """
 
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from pydantic import Field
 
 from interpdisc_core.images import Pixels
 from interpdisc_core.inverters.gradient import Gradient as Gradient
+from interpdisc_core.inverters.refined import Refined as Refined
+from interpdisc_core.inverters.upconv import UpConv as UpConv
 
 Invert = Callable[[npt.NDArray[np.float64]], Pixels]
 """(n, d) -> (n, size, size, 3) uint8. The same batch gives the same pictures to the bit. A picture depends on its own
@@ -27,9 +28,8 @@ class Inverts(Protocol):
     def kind(self) -> str:
         """The name by which a plan chooses it."""
 
-    @property
-    def size(self) -> int:
-        """Pixels a side of the pictures it makes."""
+    def identity(self, representation: Any) -> str:
+        """What beside its settings makes its pictures what they are: a digest of its weights; empty where it has none."""
 
     def load(self, representation: Any, normalise: str, report: Callable[[float], None] | None = None) -> Invert:
         """The function from vectors of `representation` (divided by their length if normalise is `l2`) to pictures.
@@ -38,4 +38,4 @@ class Inverts(Protocol):
         """
 
 
-Inverter = Annotated[Gradient, Field()]
+Inverter = Annotated[UpConv | Gradient | Refined, Field(discriminator="kind")]

@@ -5,17 +5,21 @@ To add one: write a frozen dataclass with a `kind` and the methods of `Represent
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from interpdisc_core import digest
 from interpdisc_core.images import Pixels
 from interpdisc_core.representations.lite0 import EfficientNetLite0 as EfficientNetLite0
+from interpdisc_core.representations.mobilenet_v2 import MobileNetV2 as MobileNetV2
 from interpdisc_core.representations.pixels import PixelValues as PixelValues
 from interpdisc_core.representations.torchvision_layer import TorchvisionLayer as TorchvisionLayer
 
+Manner = Literal["split", "energy"]
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]
 """(n, side, side, 3) uint8 -> (n, d) float32. A row depends on its own image only, to the last bit."""
 
@@ -43,6 +47,10 @@ class Represents(Protocol):
     def network(self) -> Any | None:
         """The same function as a torch module, float (n, 3, side, side) in 0…255 -> (n, d), or None: no gradient."""
 
+    @property
+    def manner(self) -> Manner | None:
+        """How `where` divides the score: `split`, signed, or `energy` of the residual, never negative; None: not at all."""
+
     def where(
         self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64] | None:
@@ -53,5 +61,17 @@ class Represents(Protocol):
         """
 
 
-Representation = Annotated[EfficientNetLite0 | TorchvisionLayer | PixelValues, Field(discriminator="kind")]
+Representation = Annotated[
+    EfficientNetLite0 | MobileNetV2 | TorchvisionLayer | PixelValues, Field(discriminator="kind")
+]
 Normalisation = Literal["none", "l2"]
+
+
+def features_of(representation: Any) -> str:
+    """The digest that names a representation's features, in an archive and in an inverter's checkpoint.
+
+    Weights that are given as a file count by their content, so a changed file is another representation.
+    """
+    weights = getattr(representation, "weights", "")
+    content = digest.of_file(weights) if weights and Path(weights).is_file() else ""
+    return digest.of_json([digest.of_settings(representation), content])

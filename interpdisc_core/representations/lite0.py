@@ -54,6 +54,11 @@ class EfficientNetLite0:
         """See `Represents.network`."""
         return _network(self.output, self.grid)
 
+    @property
+    def manner(self) -> Literal["split", "energy"] | None:
+        """See `Represents.manner`."""
+        return {"pooled": "split", "grid": "energy"}.get(self.output)  # type: ignore[return-value]
+
     def where(
         self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64] | None:
@@ -90,7 +95,9 @@ def _network(output: str, grid: int) -> Any:
             self.blocks, self.head, self.classify = whole.features[:-1], whole.features[-1], whole.classifier
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            last = self.blocks((images - 127.0) / 128.0)
+            return self.finish(self.blocks((images - 127.0) / 128.0))
+
+        def finish(self, last: torch.Tensor) -> torch.Tensor:
             if output == "grid":
                 cells = F.adaptive_avg_pool2d(last, grid)
                 return cells.permute(0, 2, 3, 1).flatten(1)
@@ -99,5 +106,14 @@ def _network(output: str, grid: int) -> Any:
                 return cells
             pooled = cells.mean((2, 3))
             return self.classify(pooled) if output == "logits" else pooled
+
+        def with_stages(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            """Features, and what the blocks make at 1/4, 1/8, 1/16 and 1/32 of the input's side."""
+            at, stages = (images - 127.0) / 128.0, []
+            for number, block in enumerate(self.blocks):
+                at = block(at)
+                if number in (2, 3, 5, 7):
+                    stages.append(at)
+            return self.finish(at), stages
 
     return Layer().eval()

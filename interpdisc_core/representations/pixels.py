@@ -44,6 +44,11 @@ class PixelValues:
 
         return Values()
 
+    @property
+    def manner(self) -> Literal["energy"]:
+        """See `Represents.manner`."""
+        return "energy"
+
     def where(
         self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64]:

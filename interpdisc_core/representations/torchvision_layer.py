@@ -62,6 +62,11 @@ class TorchvisionLayer:
         """See `Represents.network`. Raises WeightsError where there are no weights, PlanError for an unknown layer."""
         return _network(self)
 
+    @property
+    def manner(self) -> None:
+        """See `Represents.manner`."""
+        return None
+
     def where(
         self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64] | None:

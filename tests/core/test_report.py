@@ -9,6 +9,7 @@ import pytest
 
 from interpdisc_core import charts, report
 from interpdisc_core.evaluation import discovery
+from interpdisc_core.measures import MEASURES, TRUST
 from interpdisc_core.report import NearView, PickView, RunView, render
 
 HOSTILE = (
@@ -28,9 +29,13 @@ TAGS = frozenset(
         r"\w+",
         "html head meta title style body header main footer section article nav div span p h1 h2 h3 h4 dl dt "
         "dd ul li a b i bdi small strong figure figcaption img table thead tbody tfoot tr th td details "
-        "summary pre svg g path defs use text clippath rect tspan",
+        "summary pre svg g path defs use text clippath rect tspan fieldset legend label input",
     )
 )
+
+
+RENDERINGS = ("control", "expected", "new", "difference")
+DELETION = np.array([[0.0, 0.25, 0.5], [1.0, 0.5, 0.25], [1.0, 0.875, 0.75]])
 
 
 def noise(seed: int, height: int, width: int) -> np.ndarray:
@@ -43,8 +48,8 @@ def pick(rank: int = 1, **changes: object) -> PickView:
         rank=rank, id=f"sol-{rank:04d}.jpg", uri=f"s3://archive/sol-{rank:04d}.jpg", score=float(where.sum()), near_ties=0,
         label=f"class {rank % 4}", record={"sol": str(rank)}, picture=noise(rank, 24, 32), problem="",
         window=(0.125, 0.0, 0.875, 1.0), where=where,
-        renderings={name: noise(rank + 1, 16, 16) for name in ("control", "expected", "new")},
-        numbers={"feature error of control": 0.25},
+        renderings={name: noise(10 * rank + i, 16, 16) for i, name in enumerate(RENDERINGS) if rank <= 4},
+        numbers={"image_error": 0.25, "rank": 3.0, "among": 40.0, TRUST: 0.5, "cosine_new": 0.25, "cosine_random": 0.0},
         nearest=(NearView(id="known.jpg", distance=1.5, role="background", picture=noise(3, 8, 8)),),
     )  # fmt: skip
     return replace(made, **changes)
@@ -87,13 +92,15 @@ def named(name: str) -> RunView:
     """A run in which everything that is named is named `name`."""
     near = NearView(id=name, distance=1.0, role=name, picture=noise(1, 8, 8))
     strange = pick(
-        1, id=name, uri=name, label=name, record={name: name}, problem=name, numbers={name: 1.0}, nearest=(near,)
-    )
+        1, id=name, uri=name, label=name, record={name: name}, problem=name, numbers={name: 1.0}, nearest=(near,),
+        deletion=DELETION,
+    )  # fmt: skip
     return run(
         title=name, run=name, finished=name, sources=(name,), background=(name,), plan={name: name, "selector": name},
         environment={name: name}, counts={name: 1}, quarantined=((name, name),), timings={name: 1.0},
         picks=(strange, *(pick(rank, id=name, label=name) for rank in range(2, 53))),
-        discovery=discovery([name, "other", None], [0, 1], 2),
+        discovery=discovery([name, "other", None], [0, 1], 2), rendered_by=name,
+        card={name: {name: [name, {name: name}, [name]]}, "deep": {"a": {"b": {"c": {"d": {"e": {"f": {name: [name]}}}}}}}},
     )  # fmt: skip
 
 
@@ -156,10 +163,150 @@ def test_every_pick_is_there(picks: int) -> None:
     assert all(f"sol-{rank:04d}.jpg" in page.text for rank in range(1, picks + 1))
 
 
-def test_panels_come_in_their_order() -> None:
-    text = render(run(1))
-    at = [text.index(f"<strong>{title}.</strong>") for title in ("Image", "Control", "Expected", "New")]
-    assert at == sorted(at)
+@pytest.mark.parametrize("there", [RENDERINGS, RENDERINGS[:3], ("difference", "control"), ("new",)], ids=len)
+def test_panels_come_in_one_order(there: tuple[str, ...]) -> None:
+    """Whatever was made, and in whatever order, the places are the same; what is missing has its own."""
+    made = {name: noise(i, 16, 16) for i, name in enumerate(there)}
+    for picture in (noise(9, 24, 32), None):
+        text = render(run(picks=(pick(renderings=made, picture=picture),)))
+        assert re.findall(r"<figcaption><strong>(\w+)\.</strong>", text) == [
+            "Image", "Control", "Expected", "New", "Difference"
+        ]  # fmt: skip
+        assert text.count("not made for this pick") == 4 - len(there)
+        assert text.count('<div class="absent">no longer there</div>') == (picture is None)
+
+
+def test_every_picture_is_there_once() -> None:
+    """Shown small, large and against each other, yet in the file only once."""
+    one = pick(1, picture=noise(7, 300, 400), deletion=DELETION)
+    text = render(run(picks=(one,)))
+    for name in RENDERINGS:
+        shown = report._photo(report._enlarged(one.renderings[name]), report._PANEL).uri
+        assert text.count(shown) == 1, name
+    pictures = re.findall(r"data:image/jpeg;base64,[\w+/=]+", text)
+    assert len(pictures) == len(set(pictures)) == 4 + 5, "photo, map, thumbnail, one near; image and four renderings"
+
+
+def test_renderings_are_all_on_one_scale() -> None:
+    """A flat grey and a faint difference stay what they are: nothing is stretched, and enlarging adds no light."""
+    faint = np.full((16, 16, 3), 128, dtype=np.uint8)
+    faint[:, 8:] = 131
+    shown = report._enlarged(faint)
+    assert max(shown.shape) == 256
+    assert 126 <= shown.min() <= shown.max() <= 133
+    large = noise(1, 224, 224)
+    assert report._enlarged(large) is large
+
+
+def test_a_picture_opens_large_and_closes_without_script() -> None:
+    """Each has a box that enlarges it, named for those who cannot see it, and a label that closes it."""
+    page = Page(render(run(1)))
+    boxes = [value for value in page.all("id") if value.startswith("zoom-")]
+    assert boxes == [f"zoom-1-{name}" for name in ("photo", "where", "image", *RENDERINGS)]
+    assert boxes == [value for tag, name, value in page.attributes if (tag, name) == ("label", "for")]
+    assert page.all("type").count("checkbox") == len(boxes)
+    assert sum(1 for tag, name, _ in page.attributes if (tag, name) == ("input", "autocomplete")) == len(boxes) + 3
+
+
+def test_control_and_expected_are_compared_where_both_are_there() -> None:
+    both, half = pick(1), pick(2, renderings={"control": noise(1, 16, 16), "new": noise(2, 16, 16)})
+    page = Page(render(run(picks=(both, half))))
+    assert page.all("type").count("radio") == 3
+    assert set(page.all("name")) >= {"mode-1"}
+    assert "mode-2" not in page.all("name")
+    text = render(run(picks=(both,)))
+    assert "prefers-reduced-motion" in text
+    assert 'tabindex="0"' in text
+
+
+@pytest.mark.parametrize(("changes", "said", "not_said"), [
+    ({"trusted": False, "threshold": 0.75}, "Faithfulness (cosine, difference) is 0.500, below the threshold of 0.750", "pass the"),
+    ({"trusted": False, "numbers": {}}, "Faithfulness (cosine, difference) is not available", "below"),
+    ({"trusted": True, "threshold": 0.25}, "renderings pass the faithfulness check", "Do not read much"),
+    ({"trusted": None}, "not calibrated", "Do not read much"),
+    ({"trusted": None, "renderings": {}}, "No renderings of control", "not calibrated"),
+])  # fmt: skip
+def test_badge(changes: dict[str, object], said: str, not_said: str) -> None:
+    text = Page(render(run(picks=(pick(**changes),)))).text
+    card = text[
+        text.index("The outline is") : text.index("How faithful the renderings are", text.index("The outline is"))
+    ]
+    assert said in card
+    assert not_said not in card
+    assert ("Do not read much into these pictures" in card) == (changes["trusted"] is False)
+
+
+def test_numbers_are_grouped_and_told() -> None:
+    """Every measure has its place, its title and its meaning; one that nobody knows is shown as it is named."""
+    assert {key for _, keys in report.GROUPS for key in keys} | {"among"} == set(MEASURES)
+    numbers = {key: 0.5 for key in MEASURES} | {"rank": 2.0, "among": 64.0, "psnr": float("nan"), "odd <b>": 1.0}
+    text = render(run(picks=(pick(numbers=numbers),)))
+    page = Page(text)
+    for key, measure in MEASURES.items():
+        if key != "among":
+            assert page.text.count(measure.title) >= 2, "at the pick and over the run"
+            assert measure.meaning in page.all("title")
+            assert measure.meaning in page.text
+    assert "2 of 64" in page.text
+    assert "odd <b>" in page.text
+    assert "not available" in page.text
+
+
+def test_how_faithful_the_run_is() -> None:
+    made = [
+        pick(i, numbers={TRUST: i / 8, "cosine_new": 0.125, "cosine_random": -0.1}, threshold=0.25, trusted=i >= 2)
+        for i in (1, 2, 3)
+    ]
+    page = Page(render(run(picks=tuple(made), rendered_by="A network made them.")))
+    text = " ".join(page.text.split())
+    assert "A network made them." in text
+    assert "the difference has the higher median cosine: 0.250 against 0.125 of the residual" in text
+    assert "over the 3 picks that have both" in text
+    assert "2 of 3 picks pass the check: a cosine (difference) of at least 0.250. The others carry a warning." in text
+    assert [
+        value
+        for value in page.all("aria-label")
+        if value.startswith("Cosines over the picks, medians: cosine, difference 0.25")
+    ]
+    none = pick(1, renderings={}, numbers={})
+    assert 'id="faithful"' not in render(run(picks=(none,)))
+    assert "No pick has renderings" in render(run(picks=(none,), rendered_by="Nothing."))
+    odd = pick(1, numbers={TRUST: float("nan"), "cosine_new": 0.5}, threshold=float("nan"), trusted=None)
+    assert "higher median" not in render(run(picks=(odd,)))
+
+
+def test_a_model_card_is_shown_whatever_is_in_it() -> None:
+    card = {
+        "scores": {"mars": {"psnr": 14.25}}, "licence": "", "shipped": True, "losses": [1.0, 0.5], "epochs": [{"n": 1}, {"n": 2}],
+        "many": list(range(500)), "none": {}, "odd": {1: None}, "nan": float("nan"), "<b>": "<script>",
+    }  # fmt: skip
+    page = Page(render(run(card=card)))
+    for said in ("14.25", "not given", "yes", "1, 0.5", "and 440 more", "<script>", "<b>", "nan"):
+        assert said in page.text, said
+    assert "script" not in page.tags
+
+
+@pytest.mark.parametrize(("manner", "said", "not_said"), [
+    ("split", "cells that add up to 8.000, the score", "painted over"),
+    ("energy", "The residual’s energy in 2 × 2 cells, never negative, that add up to 8.000, the score", "painted over"),
+    ("occlusion", "The shares do not add up to the score. The strongest takes 5.00", "even split"),
+])  # fmt: skip
+def test_a_map_says_what_it_shows(manner: str, said: str, not_said: str) -> None:
+    where = np.array([[5.0, 1.0], [1.0, 1.0]])
+    text = " ".join(Page(render(run(picks=(pick(where=where, score=8.0, manner=manner),)))).text.split())
+    assert said in text
+    assert not_said not in text
+    assert report.MANNERS[manner] in text
+
+
+@pytest.mark.parametrize("deletion", [
+    None, np.zeros((3, 0)), np.zeros((3, 1)), np.full((3, 4), np.nan), np.zeros(3), np.zeros((2, 5)), DELETION, DELETION * -1,
+])  # fmt: skip
+def test_deletion_is_drawn_where_there_is_a_curve(deletion: np.ndarray | None) -> None:
+    text = render(run(picks=(pick(deletion=deletion),)))
+    assert ("Novelty left when cells are painted over" in text) == (
+        deletion is DELETION or (deletion is not None and deletion.shape == (3, 3))
+    )
 
 
 def test_what_is_missing_is_said() -> None:
@@ -170,7 +317,7 @@ def test_what_is_missing_is_said() -> None:
     assert "the file was deleted" in page.text
     assert "The image cannot be shown" in page.text
     assert "No map of where it is new" in page.text
-    assert page.text.count("not made for this pick") == 2
+    assert page.text.count("not made for this pick") == 3
     assert "this plan renders the first 12 picks" in page.text
     assert "#pick-1" in page.all("href")
 
@@ -223,11 +370,12 @@ def test_what_was_done_is_said() -> None:
 
 
 def worst_cards(many: int) -> tuple[PickView, ...]:
-    """Picks with all panels, of noise, which does not compress."""
-    worst, small, near = noise(1, 640, 640), noise(2, 128, 128), noise(3, 640, 480)
+    """Picks with all panels and numbers, of noise, which does not compress."""
+    worst, small, near = noise(1, 640, 640), noise(2, 256, 256), noise(3, 640, 480)
     nearest = tuple(NearView(id=f"n{i}", distance=1.0, role="background", picture=near) for i in range(5))
-    made = dict.fromkeys(report.PANELS, small)
-    return tuple(pick(rank, picture=worst, renderings=made, nearest=nearest) for rank in range(1, many + 1))
+    told = {"renderings": dict.fromkeys(RENDERINGS, small), "numbers": dict.fromkeys(MEASURES, 0.123), "trusted": False}
+    deletion = np.linspace(0, 1, 90).reshape(3, 30)
+    return tuple(pick(rank, picture=worst, nearest=nearest, deletion=deletion, **told) for rank in range(1, many + 1))
 
 
 def test_size_of_a_card_is_bounded() -> None:
@@ -235,6 +383,14 @@ def test_size_of_a_card_is_bounded() -> None:
     one, two = (len(render(run(picks=worst_cards(many)))) for many in (1, 2))
     thumb = len(report._Thumb.of(worst_cards(1)[0]).photo.uri) + 1000
     assert 50 * (two - one) + 250 * thumb + one < 20_000_000
+
+
+def test_size_is_bounded_whatever_the_pictures() -> None:
+    """By the budgets of the pictures, all used up, and the text around them."""
+    bare = [len(re.sub(r"base64,[\w+/=]+", "", render(run(picks=worst_cards(many))))) for many in (1, 2)]
+    card = report._PHOTO + report._HEATED + len(report.PANELS) * report._PANEL + 6 * report._THUMB
+    thumb = report._THUMB * 4 // 3 + 1000
+    assert 50 * (card * 4 // 3 + bare[1] - bare[0]) + 250 * thumb + bare[0] < 20_000_000
 
 
 @pytest.mark.slow

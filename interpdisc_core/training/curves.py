@@ -1,0 +1,64 @@
+"""How a training goes, as a picture."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from interpdisc_core.training.fit import Epoch
+
+_INK, _MUTED, _LINE, _ACCENT = "#1d1f23", "#6a6e76", "#dcdee2", "#b3261e"
+_STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": _MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": _LINE,
+    "ytick.color": _LINE,
+    "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+
+
+def loss_chart(history: Sequence[Epoch]) -> bytes:
+    """Training loss and validation score by epoch, and PSNR beside them, as a PNG file. At least one epoch."""
+    numbers = [epoch.number for epoch in history]
+    best = min(history, key=lambda epoch: epoch.score)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=(8.4, 3.0), layout="constrained", dpi=100)
+        left = _axes(figure, 1, "loss of training, score of validation: lower is better")
+        right = _axes(figure, 2, "PSNR of validation, dB: higher is better")
+        dots: dict[str, Any] = {"marker": "o" if len(history) <= 60 else "", "markersize": 2.5}
+        left.plot(numbers, [e.loss for e in history], color=_MUTED, linewidth=1.2, label="training", **dots)
+        left.plot(numbers, [e.score for e in history], color=_ACCENT, linewidth=1.8, label="validation", **dots)
+        left.plot([best.number], [best.score], "o", markersize=8, markerfacecolor="none", markeredgecolor=_ACCENT)
+        left.set_ylim(bottom=0)
+        left.legend(loc="upper right")
+        right.plot(numbers, [e.psnr for e in history], color=_ACCENT, linewidth=1.8, **dots)
+        sink = io.BytesIO()
+        figure.savefig(sink, format="png", metadata={"Software": None})
+    return sink.getvalue()
+
+
+def _axes(figure: Figure, place: int, title: str) -> Axes:
+    axes = figure.add_subplot(1, 2, place)
+    axes.grid(axis="y")
+    axes.set_xlabel("epoch")
+    axes.set_title(title, loc="left", fontsize=9, color=_MUTED, pad=7)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    return axes

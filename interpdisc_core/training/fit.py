@@ -1,0 +1,408 @@
+"""The fit: one epoch at a time, from a saved state to the next.
+
+The loss of a batch, each part about 1 for a generator that always shows the mean image:
+
+    image · |G(c) − y|² / Var(y)  +  feature · ( |φ(G(c)) − c*|² / Var(c)  +  mean over stages |s(G(c)) − s(y)|² / Var(s) )
+
+y is the target picture, c the code fed, c* the features that were asked for, φ the representation and s its inner
+stages where it has any (Dosovitskiy & Brox 2016, "Generating Images with Perceptual Similarity Metrics"). The feature
+part costs several times the generator, so a share of each batch is encoded again. With `adversarial` a discriminator
+of patches is trained along (hinge loss).
+
+Everything random comes from (seed, epoch): a training that was killed and goes on ends in the state that it would
+have had.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from interpdisc_core.errors import StoreError
+from interpdisc_core.inverters._layers import Standardised
+from interpdisc_core.progress import Watch
+from interpdisc_core.storage import Place
+from interpdisc_core.training.codes import Examples, vary
+from interpdisc_core.training.examples import Sample, Training
+from interpdisc_core.training.samples import file_of, sample
+from interpdisc_core.training.scoring import encoded
+
+_AVERAGE = 0.998
+"""Of the weights' moving average, which is what is validated and shipped."""
+_POOL = 512
+"""Codes kept back from earlier batches, of which models are made."""
+_LATE = 3
+"""Times that the rate is halved before training stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch's outcome. loss: of the training batches. score: of the validation images, lower is better.
+
+    psnr in dB. image_error: squared, 1 for the mean image. feature_error: squared, 1 for features that are always the
+    mean ones (those of a blurred picture are farther).
+    """
+
+    number: int
+    loss: float
+    score: float
+    psnr: float
+    image_error: float
+    feature_error: float
+    rate: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How far a training is. finished: more epochs would not help. sheet: the last epoch's samples, in the archive."""
+
+    history: tuple[Epoch, ...]
+    finished: bool
+    sheet: str
+
+    @property
+    def hours(self) -> float:
+        """Spent on its epochs so far, by all who trained it."""
+        return sum(epoch.seconds for epoch in self.history) / 3600
+
+    @property
+    def told(self) -> str:
+        """One line about the last epoch."""
+        last, best = self.history[-1], min(epoch.score for epoch in self.history)
+        return (
+            f"epoch {last.number:>3}: loss {last.loss:.3f}, validation {last.score:.4f}{' (best)' if last.score == best else ''}, "
+            f"PSNR {last.psnr:.2f} dB, feature error {last.feature_error:.3f}, {last.seconds:.0f} s"
+        )
+
+    def over(self, epochs: int, hours: float | None) -> bool:
+        """Whether training ends here: at the last epoch, after so many hours, or where more would not help."""
+        return self.finished or len(self.history) >= epochs or (hours is not None and self.hours >= hours)
+
+
+def train_epoch(url: str, name: str, number: int, threads: int, watch: Watch) -> Trained:
+    """Train epoch `number`, unless it is done, and keep what the network can paint by then.
+
+    Epochs before it that are not done come first, one a call: see `Trained.history`. threads: on a CPU, at most.
+    Raises StoreError where the state is damaged, or where the loss is no number any more.
+    """
+    with using_threads(threads):
+        fit = Fit(Training(Place.of(url), name))
+        if len(fit.history) < number:
+            fit.epoch(watch)
+        last = len(fit.history)
+        if last and not fit.training.place.exists(file_of(last)):
+            sample(fit.training, last, fit.pictures)
+    return Trained(tuple(fit.history), fit.finished, f"training/{name}/{file_of(last)}")
+
+
+@contextmanager
+def using_threads(most: int) -> Iterator[None]:
+    """PyTorch's threads for a while: a worker of one thread has one, but the others rest while one trains."""
+    before = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, min(most, cores)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Fit:
+    """The state of a training: generator and its average, optimiser, history."""
+
+    def __init__(self, training: Training) -> None:
+        self.training, self.recipe = training, training.recipe
+        recipe = self.recipe
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        first = training.all("train-", 4096)
+        codes = torch.from_numpy(first.codes)
+        pictures = torch.from_numpy(first.pictures).float().div(255).permute(0, 3, 1, 2)
+        spread = codes.std(0)
+        overall = float(codes.var(0).mean().sqrt())
+        self.spread = spread.clamp(min=0.1 * overall if overall > 0 else 1.0)
+        self.code_variance = max(float(codes.var(0).sum()), 1e-12)
+        self.picture_variance = max(float((pictures - pictures.mean(0)).square().mean()), 1e-6)
+        self.mean_picture = pictures.mean(0)
+        torch.manual_seed(recipe.seed)
+        dimension = first.codes.shape[1]
+        self.network = Standardised(recipe.generator.build(dimension), codes.mean(0), self.spread)
+        self.average = Standardised(recipe.generator.build(dimension), codes.mean(0), self.spread)
+        self.average.load_state_dict(self.network.state_dict())
+        self.critic = _critic() if recipe.adversarial else None
+        for module in (self.network, self.average, self.critic):
+            if module is not None:
+                module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
+        self.opponent = None if self.critic is None else torch.optim.Adam(self.critic.parameters(), lr=recipe.rate / 2)
+        self.history: list[Epoch] = []
+        self._look: Callable[[Tensor], tuple[Tensor, list[Tensor]]] | None = None
+        self._load()
+
+    # State on disk
+
+    def _load(self) -> None:
+        place = self.training.place
+        try:
+            data, told = place.read("state.safetensors"), place.read_json("history.json")
+        except FileNotFoundError:
+            return
+        try:
+            held = load(data)
+            # The weights say which epoch they are of: a kill between the two writes leaves a history that is ahead.
+            self.history = [Epoch(**epoch) for epoch in told][: int(held.pop("epoch"))]
+            for name, thing in self._parts().items():
+                mine = {
+                    key.removeprefix(f"{name}."): value for key, value in held.items() if key.startswith(f"{name}.")
+                }
+                if isinstance(thing, torch.optim.Optimizer):
+                    _restore(thing, mine)
+                else:
+                    thing.load_state_dict(mine)
+        except Exception as error:
+            raise StoreError(
+                f"{place.url}/state.safetensors is damaged ({error}); remove it, and training starts anew."
+            ) from error
+
+    def save(self) -> None:
+        """Keep the state, so that the next call goes on from here."""
+        place = self.training.place
+        place.write_json("history.json", [_plain(epoch) for epoch in self.history])
+        held = {"epoch": torch.tensor(len(self.history))}
+        for name, thing in self._parts().items():
+            state = _flat(thing) if isinstance(thing, torch.optim.Optimizer) else thing.state_dict()
+            held |= {f"{name}.{key}": value.detach().cpu().contiguous().clone() for key, value in state.items()}
+        place.write("state.safetensors", save(held))
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
+        if self.critic is not None:
+            parts |= {"critic": self.critic, "opponent": self.opponent}
+        return parts
+
+    # What to do next
+
+    @property
+    def best(self) -> float:
+        """The lowest validation score so far."""
+        return min((epoch.score for epoch in self.history), default=math.inf)
+
+    @property
+    def rate(self) -> float:
+        """Of the next epoch: halved each time that `patience` epochs brought nothing better."""
+        return self.recipe.rate * 0.5 ** self._halvings()
+
+    @property
+    def finished(self) -> bool:
+        """Whether more epochs would not help."""
+        return self._halvings() > _LATE
+
+    def _halvings(self) -> int:
+        best, since, halvings = math.inf, 0, 0
+        for epoch in self.history:
+            best, since = (epoch.score, 0) if epoch.score < 0.999 * best else (best, since + 1)
+            if since >= self.recipe.patience:
+                since, halvings = 0, halvings + 1
+        return halvings
+
+    # Training
+
+    def epoch(self, watch: Watch) -> Epoch:
+        """Train one epoch, validate, and save. Returns its outcome."""
+        recipe, number, began = self.recipe, len(self.history) + 1, time.monotonic()
+        random = torch.Generator().manual_seed(recipe.seed * 100_003 + number)
+        rate = self.rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        meter = watch.meter("train", f"{number:04d}")
+        losses: list[float] = []
+        pool = torch.empty(0)
+        self.network.train()
+        for batch in self.training.stream(recipe.batch, (recipe.seed, number)):
+            codes = torch.from_numpy(batch.codes)
+            pictures = torch.from_numpy(batch.pictures).permute(0, 3, 1, 2).float().div(255)
+            pool = torch.cat([codes, pool[: max(_POOL - len(codes), 0)]]) if len(pool) else codes
+            losses.append(self._step(vary(codes, pictures, pool, self.spread, random), random))
+            meter.add(len(codes))
+            if len(losses) * recipe.batch >= recipe.epoch:
+                break
+        self.average.eval()
+        loss = float(np.mean(losses))
+        if not math.isfinite(loss):
+            raise StoreError(
+                f"training {self.training.name}: the loss of epoch {number} is {loss}; lower the recipe's rate."
+            )
+        found = self.validate()
+        score = recipe.image * found["image_error"] + recipe.feature * found["feature_error"]
+        done = Epoch(number, loss, score, **found, rate=rate, seconds=time.monotonic() - began)
+        improved = score < self.best
+        self.history.append(done)
+        if improved:
+            self.training.place.write("best.safetensors", self.weights())
+        self.save()
+        meter.close()
+        return done
+
+    def _step(self, examples: Examples, random: torch.Generator) -> float:
+        recipe = self.recipe
+        fed, target, asked = (part.to(self.device) for part in (examples.codes, examples.pictures, examples.asked))
+        with self._mixed():
+            made = self._parallel()(fed).float()
+        loss = recipe.image * (made - target).square().mean() / self.picture_variance
+        entered = recipe.feature > 0 and len(self.history) + 1 >= recipe.feature_from
+        count = round(recipe.share * len(made)) if entered else 0
+        which = torch.randperm(len(made), generator=random)[:count]
+        if count:
+            loss = loss + recipe.feature * self._feature_loss(made[which], target[which], asked[which], examples, which)
+        if self.critic is not None and self.opponent is not None:
+            with self._mixed():
+                # The critic learns from the same pictures, without the generator.
+                verdicts = self.critic(torch.cat([target, made.detach().clamp(0, 1)])).float()
+            real, false = verdicts[: len(target)], verdicts[len(target) :]
+            hinge = F.relu(1 - real).mean() + F.relu(1 + false).mean()
+            self.opponent.zero_grad(set_to_none=True)
+            torch.autograd.backward(hinge)
+            self.opponent.step()
+            self.critic.requires_grad_(False)
+            with self._mixed():
+                loss = loss - recipe.adversarial * self.critic(made).float().mean()
+            self.critic.requires_grad_(True)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self._follow()
+        return float(loss.detach())
+
+    def _feature_loss(self, made: Tensor, target: Tensor, asked: Tensor, examples: Examples, which: Tensor) -> Tensor:
+        found, stages = self._looked(made)
+        has = examples.has_asked[which].to(self.device)
+        loss = made.new_zeros(())
+        if has.any():
+            loss = loss + (found[has] - asked[has]).square().sum(1).mean() / self.code_variance
+        truthful = examples.truthful[which].to(self.device)
+        if stages and truthful.any():
+            with torch.no_grad():
+                _, wanted = self._looked(target[truthful])
+            gaps = [
+                (ours[truthful] - theirs).square().mean() / theirs.var().clamp(min=1e-6)
+                for ours, theirs in zip(stages, wanted, strict=True)
+            ]
+            loss = loss + torch.stack(gaps).mean()
+        return loss
+
+    def _looked(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features and inner stages of pictures in 0…1."""
+        if self._look is None:
+            network = self.recipe.representation.network()
+            if network is None:
+                raise StoreError(f"{self.recipe.representation.kind} has no gradient: set the recipe's feature to 0.")
+            network.to(self.device, memory_format=torch.channels_last)
+            staged = getattr(network, "with_stages", None)
+            self._look = staged or (lambda images: (network(images), []))
+        side = self.recipe.representation.side
+        images = F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=False) * 255
+        with self._mixed():
+            features, stages = self._look(images.contiguous(memory_format=torch.channels_last))
+        return features.float(), [stage.float() for stage in stages]
+
+    def _mixed(self) -> Any:
+        wanted = self.recipe.precision
+        kind = self.device.type
+        fast = kind == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast(kind, torch.bfloat16, enabled=wanted == "bfloat16" or (wanted == "auto" and fast))
+
+    def _parallel(self) -> nn.Module:
+        many = self.device.type == "cuda" and torch.cuda.device_count() > 1
+        return nn.DataParallel(self.network) if many else self.network
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights; faster at first, when it is far behind."""
+        steps = len(self.history) * math.ceil(self.recipe.epoch / self.recipe.batch) + 1
+        keep = min(_AVERAGE, 1 - 10 / (10 + steps))
+        for ours, theirs in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if ours.is_floating_point():
+                ours.lerp_(theirs, 1 - keep)
+            else:
+                ours.copy_(theirs)
+
+    @torch.no_grad()
+    def pictures(self, codes: np.ndarray) -> np.ndarray:
+        """The average's pictures (n, s, s, 3) uint8 of codes (n, d)."""
+        self.average.eval()
+        made = [
+            self.average(torch.from_numpy(codes[start : start + 64]).float().to(self.device)).float().cpu()
+            for start in range(0, len(codes), 64)
+        ]
+        result: np.ndarray = torch.cat(made).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return result
+
+    def validation(self) -> Sample:
+        """The images of which each epoch is scored."""
+        return self.training.all("validation", 512)
+
+    def validate(self) -> dict[str, float]:
+        """PSNR, image error and feature error on the validation images; see `Epoch`."""
+        held = self.validation()
+        made = self.pictures(held.codes)
+        errors = ((made.astype(np.float32) - held.pictures) / 255) ** 2
+        found = encoded(self.recipe.representation, made)
+        return {
+            "psnr": float((-10 * np.log10(errors.mean((1, 2, 3)) + 1e-12)).mean()),
+            "image_error": float(errors.mean()) / self.picture_variance,
+            "feature_error": float(((found - held.codes) ** 2).sum(1).mean()) / self.code_variance,
+        }
+
+    def weights(self) -> bytes:
+        """The average's weights as safetensors, the large ones in half precision."""
+        state = self.average.state_dict()
+        return save({
+            name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).cpu().contiguous()
+            for name, value in state.items()
+        })  # fmt: skip
+
+
+def _critic() -> nn.Module:
+    """A discriminator of patches: pictures (n, 3, s, s) -> a verdict for each of s/16 x s/16 patches."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((3, 32), (32, 64), (64, 128), (128, 192)):
+        layers += [nn.utils.parametrizations.spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(192, 1, 1))
+
+
+def _flat(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{place}.{name}": torch.as_tensor(value) for place, values in state.items() for name, value in values.items()
+    }
+
+
+def _restore(optimiser: torch.optim.Optimizer, held: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in held.items():
+        place, _, name = key.partition(".")
+        state.setdefault(int(place), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _plain(epoch: Epoch) -> dict[str, float]:
+    return {name: getattr(epoch, name) for name in Epoch.__slots__}
+
+
+def history(archive: Place, name: str) -> list[Epoch]:
+    """The epochs of a training so far."""
+    try:
+        return [Epoch(**epoch) for epoch in json.loads((archive / f"training/{name}").read("history.json"))]
+    except FileNotFoundError:
+        return []
