@@ -7,8 +7,8 @@ import io
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 from tokenize import TokenError
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
