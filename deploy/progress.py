@@ -1,5 +1,6 @@
 """Live progress bars, from the marks that workers leave in the archive."""
 
+import contextlib
 import threading
 from types import TracebackType
 
@@ -27,10 +28,10 @@ class _Rate(ProgressColumn):
 
 
 class Bars:
-    """Shows the stages of one run while the `with` block lasts: done, rate, time left."""
+    """Shows the stages of one run while the `with` block lasts: done, rate, time left; and what the run says."""
 
     def __init__(self, watch: Watch, console: Console) -> None:
-        self.watch, self.over = watch, threading.Event()
+        self.watch, self.over, self.repeated = watch, threading.Event(), 0
         self.progress = Progress(
             TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), _Rate(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True), console=console,
@@ -65,6 +66,14 @@ class Bars:
                 # A stage that was followed by another is over, whatever its last mark said.
                 done = total if number + 1 < len(stages) else min(float(str(stage["done"])), total)
                 self.progress.update(shown[name], completed=int(done))
+            self._repeat()
             if last:
                 return
             self.over.wait(pause)
+
+    def _repeat(self) -> None:
+        """Print what was said since, above the bars."""
+        with contextlib.suppress(Exception):  # as above
+            for sentence in self.watch.heard(self.repeated):
+                self.progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+                self.repeated += 1

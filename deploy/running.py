@@ -1,10 +1,12 @@
-"""One run of the discover flow: its server, its workers, its progress."""
+"""One run of a flow: its server, its workers, its progress."""
 
 import json
 import os
+import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -12,10 +14,7 @@ from rich.console import Console
 from deploy.interrupting import in_body, insisting
 from deploy.server import prefect_server
 from interpdisc_core.errors import InterpdiscError, PlanError
-from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Watch
-from interpdisc_core.runs import Inputs
-from interpdisc_core.sources import title
 from interpdisc_core.storage import Place, storage_failure
 
 LOGGING = {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_LOGGING_ROOT_LEVEL": "INFO"}
@@ -28,18 +27,21 @@ class RunFailed(InterpdiscError):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to run, where, and with what. scheduler: empty for a local cluster. workers: 0 for one a core."""
+    """What to run, where, and with what.
 
-    inputs: Inputs
+    flow: the name of a module of `flows` and of the flow in it. given: its parameters but archive, workers and watch.
+    tags: of the run in Prefect's UI. scheduler: empty for a local cluster. workers: 0 for one a core.
+    """
+
+    flow: Literal["discover", "explain", "train_inverter"]
+    given: dict[str, Any]
+    tags: tuple[str, ...]
     archive: str
-    out: str
-    plan: Plan
     scheduler: str
     workers: int
-    block: int
     keep_ui: bool
     verbose: bool
-    token: str
+    token: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
 
 def run(request: Request, told: Console) -> dict[str, Any]:
@@ -81,21 +83,16 @@ def _flow(request: Request, told: Console) -> dict[str, Any]:
 
     from deploy import runners
     from deploy.progress import Bars
-    from flows.discover import discover
 
+    flow = getattr(import_module(f"flows.{request.flow}"), request.flow)
     workers = request.workers or runners.cores()
     runner: Any = runners.by_address(request.scheduler) if request.scheduler else runners.local(workers)
     if request.scheduler:
         workers = runners.workers_of(request.scheduler)
-    name = title(request.inputs.sources[0])
-    with (
-        insisting(in_body(discover.fn)),
-        Bars(Watch(request.archive, request.token), told),
-        tags("discover", request.plan.representation.kind, request.plan.selector.kind),
-    ):
+    with insisting(in_body(flow.fn)), Bars(Watch(request.archive, request.token), told), tags(*request.tags):
         try:
-            address = discover.with_options(task_runner=runner)(
-                request.inputs, request.archive, request.plan, request.out, request.block, workers, name, request.token
+            address = flow.with_options(task_runner=runner)(
+                archive=request.archive, workers=workers, watch=request.token, **request.given
             )
         except InterpdiscError:
             raise

@@ -27,24 +27,27 @@ def gather(stage: str, futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
     )
     results = []
     for number, future in enumerate(futures, start=1):
-        results.append(future.result())
-        # Dask keeps a result until it is released, and computes it again when the worker that held it dies.
-        release = getattr(getattr(future, "wrapped_future", None), "release", None)
-        if release:
-            release()
+        results.append(finished(future))
         told = f"{stage}: {number} of {len(futures)} tasks"
         update_progress_artifact(artifact, 100.0 * number / len(futures), description=told)
     return results
+
+
+def finished(future: PrefectFuture[Any]) -> Any:
+    """The result of a task; raises what the task raised."""
+    result = future.result()
+    # Dask keeps a result until it is released, and computes it again when the worker that held it dies.
+    release = getattr(getattr(future, "wrapped_future", None), "release", None)
+    if release:
+        release()
+    return result
 
 
 def show(published: Published) -> None:
     """The picks as a table, the ledger, and a link to the report."""
     result = published.result
     create_table_artifact(
-        [
-            {"rank": p["rank"], "image": p["id"], "score": f"{p['score']:.5g}", "label": p["label"] or ""}
-            for p in result["picks"]
-        ],
+        [_told(pick) for pick in result["picks"]],
         key="picks",
         description=f"{len(result['picks'])} picks of run {result['run']}, most novel first",
     )
@@ -60,3 +63,11 @@ def show(published: Published) -> None:
     create_link_artifact(
         published.link, link_text=f"Report of {result['run']}", key="report", description=published.report
     )
+
+
+def _told(pick: dict[str, Any]) -> dict[str, Any]:
+    trusted = {True: "yes", False: "no"}.get(pick["trusted"], "")
+    return {
+        "rank": pick["rank"], "image": pick["id"], "score": f"{pick['score']:.5g}", "label": pick["label"] or "",
+        "trusted": trusted,
+    }  # fmt: skip

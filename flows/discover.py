@@ -7,7 +7,8 @@ from interpdisc_core.explanation import spread
 from interpdisc_core.ingest import ranges
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Stopwatch, Watch
-from interpdisc_core.runs import Inputs
+from interpdisc_core.runs import Inputs, Run
+from interpdisc_core.storage import Place
 from tasks.explain import explain
 from tasks.extract import extract
 from tasks.ingest import check, enlist, settle
@@ -45,7 +46,8 @@ def discover(
     selected = select(archive, settled.run, marks, workers)
     clock.lap("select")
 
-    groups, cost = spread(plan, selected.picks, workers)
+    rendering = Run(Place.of(archive), settled.run).rendering
+    groups, cost = spread(rendering, selected.picks, workers)
     marks.begin("explain", cost, "steps")
     gather("explain", [explain.submit(archive, settled.run, ranks, marks) for ranks in groups])
     clock.lap("explain")

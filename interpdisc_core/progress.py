@@ -13,6 +13,7 @@ from interpdisc_core.storage import Place
 
 _EVERY = {False: 0.5, True: 3.0}
 """Seconds between two marks of one task, in a folder and in an object store."""
+_SAID = "said"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,21 @@ class Watch:
     def _place(self) -> Place:
         return Place.of(self.archive) / f"progress/{self.token}"
 
+    def say(self, sentence: str) -> None:
+        """Tell whoever watches one sentence."""
+        if self.token:
+            self._place.write_json(f"{_SAID}/{len(self._place.names(_SAID)):06d}.json", sentence)
+
+    def heard(self, after: int = 0) -> list[str]:
+        """The sentences so far but for the first `after`, in order."""
+        return [str(self._place.read_json(f"{_SAID}/{name}")) for name in self._place.names(_SAID)[after:]]
+
     def read(self) -> list[dict[str, object]]:
         """The stages so far, in order: stage, unit, total, done."""
         stages = []
         for folder in self._place.names():
+            if folder == _SAID:
+                continue
             state = {"stage": folder.partition("-")[2], "total": 0, "unit": "", "done": 0.0}
             for name in self._place.names(folder):
                 try:

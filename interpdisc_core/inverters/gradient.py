@@ -43,8 +43,11 @@ FALL, AMPLITUDE, NOISE = 2.0, 1.5, 0.01
 """Coefficients of frequency f (cycles a picture) weigh AMPLITUDE / f^FALL; the start has this standard deviation."""
 RATE, LAST_RATE, MOMENTS = 0.05, 0.1, (0.8, 0.95)
 """Adam's step, the share of it that is left at the end, and its decay rates: short ones, for few steps."""
-REFINE = 0.3
-"""Adam's step where a picture is given to start from, as a share of RATE."""
+REFINE_FALL, REFINE_AMPLITUDE = 1.25, 0.2
+"""FALL and AMPLITUDE where a picture is given to start from: large forms are to move less, and fine ones relatively more.
+
+A start is mostly right in the large and lacks detail; with the weights for noise, its colours drift before it sharpens.
+"""
 EDGE = 0.01
 """A picture to start from is drawn into EDGE…1 − EDGE of the range, since the sigmoid reaches no end of it."""
 RANGE, SLOPE = 0.63, 11.0
@@ -124,8 +127,8 @@ class Inversion:
     """The function that `Gradient.load` gives: vectors (n, d) to pictures (n, size, size, 3).
 
     start: pictures (n, s, s, 3) uint8 of any s, one for each vector, to start from in place of noise. Steps are
-    smaller then, so that what the features leave open stays as it is given. A picture depends on its own vector and
-    its own start alone.
+    smaller then, those of large forms most, so that what the features leave open stays as it is given. A picture
+    depends on its own vector and its own start alone.
     """
 
     def __init__(
@@ -137,7 +140,7 @@ class Inversion:
         report: Callable[[float], None] | None,
     ) -> None:
         self._settings, self._features, self._side, self._report = settings, features, side, report
-        self._paint = Paint(settings.size, device)
+        self._device = device
 
     def __call__(self, vectors: Floats, start: Pixels | None = None) -> Pixels:
         """Pictures of vectors; see the class."""
@@ -157,20 +160,22 @@ class Inversion:
         """Pictures (n, size, size, 3) of vectors (n, d)."""
         import torch
 
-        settings, device = self._settings, self._paint.device
+        settings, device = self._settings, self._device
         targets = torch.from_numpy(np.asarray(vectors, dtype=np.float32)).to(device)
         lengths = (targets**2).sum(1)
         lengths = torch.where(lengths > 0, lengths, torch.ones_like(lengths))
         if start is None:
-            spectrum, share = torch.from_numpy(_noise(vectors, settings.size)).to(device), 1.0
+            paint = Paint(settings.size, device, FALL, AMPLITUDE)
+            spectrum = torch.from_numpy(_noise(vectors, settings.size)).to(device)
         else:
-            spectrum, share = self._paint.spectra(_resized(start, settings.size)), REFINE
+            paint = Paint(settings.size, device, REFINE_FALL, REFINE_AMPLITUDE)
+            spectrum = paint.spectra(_resized(start, settings.size))
         spectrum.requires_grad_(True)
         resize = _resizer(settings.size, self._side, device)
         optimiser = torch.optim.Adam([spectrum], betas=MOMENTS)
         for rate, jitter in _schedule(settings.steps, settings.jitter * self._side):
-            optimiser.param_groups[0]["lr"] = share * rate
-            picture = self._paint.draw(spectrum)
+            optimiser.param_groups[0]["lr"] = rate
+            picture = paint.draw(spectrum)
             shown = torch.roll(resize @ picture @ resize.T, jitter, (2, 3)) * 255
             error = ((self._features(shown) - targets) ** 2).sum(1) / lengths
             prior = settings.alpha * _alpha_norm(picture) + settings.variation * _variation(picture, settings.beta)
@@ -179,7 +184,7 @@ class Inversion:
             optimiser.step()
             step()
         with torch.no_grad():
-            drawn = (self._paint.draw(spectrum) * 255).round().to(torch.uint8)
+            drawn = (paint.draw(spectrum) * 255).round().to(torch.uint8)
         pictures: Pixels = drawn.permute(0, 2, 3, 1).cpu().numpy()
         return pictures
 
@@ -227,15 +232,18 @@ def _noise(vectors: Floats, size: int) -> npt.NDArray[np.float32]:
 
 
 class Paint:
-    """Spectra (n, 3, size, size // 2 + 1, 2) to pictures, and back."""
+    """Spectra (n, 3, size, size // 2 + 1, 2) to pictures, and back.
 
-    def __init__(self, size: int, device: Any) -> None:
+    Coefficients of frequency f (cycles a picture) weigh amplitude / f^fall, and so do the optimiser's steps in them.
+    """
+
+    def __init__(self, size: int, device: Any, fall: float, amplitude: float) -> None:
         import torch
 
         self.size, self.device = size, device
         across, down = torch.fft.rfftfreq(size, 1 / size), torch.fft.fftfreq(size, 1 / size)
         frequency = torch.hypot(down[:, None], across[None, :]).clamp(min=1.0)
-        self.weights = (AMPLITUDE * size**2 * frequency**-FALL).to(device)  # size²: the inverse transform divides by it
+        self.weights = (amplitude * size**2 * frequency**-fall).to(device)  # size²: the inverse transform divides by it
         colours = torch.tensor(COLOURS)
         colours = colours / colours.norm(dim=0).max() * torch.tensor(CHROMA)
         self.colours, self.axes = colours.to(device), torch.linalg.inv(colours).to(device)

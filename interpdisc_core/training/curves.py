@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from interpdisc_core.training.fit import Epoch
+from interpdisc_core.training.epochs import Epoch
 
 _INK, _MUTED, _LINE, _ACCENT = "#1d1f23", "#6a6e76", "#dcdee2", "#b3261e"
 _STYLE: dict[Any, Any] = {

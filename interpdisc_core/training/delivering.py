@@ -7,9 +7,9 @@ from typing import Any
 from interpdisc_core.errors import InterpdiscError
 from interpdisc_core.inverters import checkpoint
 from interpdisc_core.storage import Place
+from interpdisc_core.training.epochs import history, using_threads
 from interpdisc_core.training.examples import Training
 from interpdisc_core.training.finish import About, Finished, finish
-from interpdisc_core.training.fit import history, using_threads
 
 FILE = "checkpoint.safetensors"
 """A training's own copy, in its folder."""

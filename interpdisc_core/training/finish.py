@@ -1,7 +1,8 @@
 """The end of a training: the best weights, scored on images that it never saw, as one checkpoint with its card."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from interpdisc_core.ingest import environment
 from interpdisc_core.inverters import checkpoint
 from interpdisc_core.inverters.upconv import UpConv
 from interpdisc_core.storage import Place
+from interpdisc_core.training.epochs import history
 from interpdisc_core.training.examples import HELD, Training
-from interpdisc_core.training.fit import history
+from interpdisc_core.training.recipe import Recipe
 from interpdisc_core.training.scoring import Yardstick, faithfulness, threshold
 
 _SEEN = 1000
@@ -56,13 +58,14 @@ def finish(url: str, name: str, out: str, about: About) -> Finished:
     card = checkpoint.Card(
         features=recipe.features, representation=asdict(recipe.representation), generator=recipe.generator,
         dimension=first.codes.shape[1], length=float(np.linalg.norm(first.codes.astype(np.float64), axis=1).mean()),
-        recipe=asdict(recipe), command=about.command, licence=about.licence, date=datetime.now(UTC).date().isoformat(),
+        recipe=asdict(replace(recipe, start=PurePath(recipe.start).name)), command=about.command, licence=about.licence, date=datetime.now(UTC).date().isoformat(),
         data={
             "what": about.data, "images": sum(c["images"] for c in counts), "examples": sum(c["examples"] for c in counts),
         },
         training={
             "epochs": len(epochs), "best epoch": best.number, "examples an epoch": recipe.epoch,
             "hours": round(sum(epoch.seconds for epoch in epochs) / 3600, 2), "validation": asdict(best),
+            **_before(recipe),
         },
         environment=environment(),
     )  # fmt: skip
@@ -73,14 +76,18 @@ def finish(url: str, name: str, out: str, about: About) -> Finished:
     finally:
         Place(place).remove(f"{file}.unscored")
     every = {kind: np.concatenate([one[kind] for one in cosines]) for kind in cosines[0]}
-    scored = checkpoint.Card(**{**_fields(card), "scores": found, "threshold": threshold(every)})
+    scored = replace(card, scores=found, threshold=threshold(every))
     data = checkpoint.pack(tensors, scored)
     Place(place).write(file, data)
     return Finished(f"{place}/{file}", found, scored.threshold, len(data))
 
 
-def _fields(card: checkpoint.Card) -> dict[str, Any]:
-    return {name: getattr(card, name) for name in card.__dataclass_fields__}
+def _before(recipe: Recipe) -> dict[str, Any]:
+    """What the checkpoint that a training started from says of its own training."""
+    if not recipe.start:
+        return {}
+    card = checkpoint.fitting(recipe.start, recipe.representation)[1]
+    return {"started from": {"command": card.command, **card.training}}
 
 
 def _scored(training: Training, path: str, seen: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

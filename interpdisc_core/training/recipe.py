@@ -1,12 +1,13 @@
 """The recipe: everything that defines what a training computes, as one frozen value."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter
 
 from interpdisc_core import digest, plan
 from interpdisc_core.errors import PlanError
+from interpdisc_core.inverters import checkpoint
 from interpdisc_core.inverters.generators import Generator, LightGenerator
 from interpdisc_core.representations import EfficientNetLite0, Representation, features_of
 
@@ -19,9 +20,11 @@ class Recipe:
     share of them that is kept for the score after each epoch and for early stopping, chosen by content. views: of
     each image, 1 as it is, 2 also mirrored. images: at most so many, drawn by `seed`. epoch: examples from one
     validation to the next. batch, rate: of Adam. image, feature: weights of the two losses, each 1 for an inverter
-    that always shows the mean image. feature_from: the first epoch with the feature loss. share: of a batch that is encoded again for the feature loss, which costs
-    several times the generator. adversarial: weight of a discriminator's verdict, 0 for none. patience: epochs
-    without a better validation score after which the rate is halved; training stops after three times that.
+    that always shows the mean image. feature_from: the first epoch with the feature loss: forms and colours come
+    without it. share: of a batch that is encoded again for it, which costs several times the generator. adversarial:
+    weight of a discriminator's verdict, 0 for none. patience: epochs without a better validation score after which
+    the rate is halved; where that happens a fourth time, training stops. start: a checkpoint from whose weights
+    training starts, of the same representation and generator; empty for random ones.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -41,6 +44,7 @@ class Recipe:
     share: float = 0.25
     adversarial: float = 0.0
     patience: int = 4
+    start: str = ""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
@@ -66,8 +70,9 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that change exactly when the recipe does."""
-        return digest.of_json([digest.of_settings(self), self.features])
+        """Twelve hexadecimal digits that change exactly when the recipe does; of `start` the content counts."""
+        begun = checkpoint.content(self.start) if self.start else ""
+        return digest.of_json([digest.of_settings(replace(self, start="")), self.features, begun])
 
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)

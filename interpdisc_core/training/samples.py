@@ -4,11 +4,9 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from interpdisc_core.images import Pixels
-from interpdisc_core.training.codes import shifted
 from interpdisc_core.training.examples import Codes, Training, png
 
 ROWS = ("image", "control", "expected", "new")
@@ -32,7 +30,8 @@ def sample(training: Training, epoch: int, invert: Callable[[Codes], Pixels]) ->
     """
     held = training.all("validation", IMAGES)
     expected = expectations(held.codes, training.all("train-", _SEEN).codes)
-    new = shifted(torch.from_numpy(held.codes), torch.from_numpy(expected)).numpy()
+    residual = held.codes - expected
+    new = residual - residual.mean(1, keepdims=True) + held.codes.mean(1, keepdims=True)
     made = sheet((held.pictures, invert(held.codes), invert(expected), invert(new)))
     training.place.write(file_of(epoch), png(made))
     return made

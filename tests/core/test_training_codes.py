@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from interpdisc_core.training import codes as module
-from interpdisc_core.training.codes import SHARES, Examples, shifted, vary
+from interpdisc_core.training import _codes as module
+from interpdisc_core.training._codes import SHARES, Examples, shifted, vary
 
 Tensor = Any
 seeds = st.integers(0, 2**31)

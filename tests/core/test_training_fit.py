@@ -16,7 +16,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 from interpdisc_core import digest
-from interpdisc_core.errors import StoreError
+from interpdisc_core.errors import PlanError, StoreError, WeightsError
 from interpdisc_core.inverters import UpConv
 from interpdisc_core.inverters.checkpoint import Card, pack
 from interpdisc_core.inverters.generators import LightGenerator
@@ -25,10 +25,11 @@ from interpdisc_core.representations import EfficientNetLite0, PixelValues
 from interpdisc_core.runs import Member
 from interpdisc_core.sources import file_uri
 from interpdisc_core.storage import Place
-from interpdisc_core.training import fit as module
-from interpdisc_core.training.codes import Examples
+from interpdisc_core.training import _fit as module
+from interpdisc_core.training._codes import Examples
+from interpdisc_core.training._fit import Fit
+from interpdisc_core.training.epochs import Epoch, history
 from interpdisc_core.training.examples import Training, enrol, prepare
-from interpdisc_core.training.fit import Epoch, Fit, history
 from interpdisc_core.training.recipe import Recipe
 
 RECIPE = Recipe(
@@ -445,3 +446,59 @@ def test_the_rate_is_used(begin: Any) -> None:
     fit = trained(training, 3)
     assert [e.rate / RECIPE.rate for e in fit.history] == [1, 1, 0.5, 0.25]
     assert {group["lr"] for group in fit.optimiser.param_groups} == {RECIPE.rate / 4}
+
+
+# ------------------------------------------------------------------------------------------- from a checkpoint
+
+
+def as_checkpoint(training: Training, path: Path, **changes: Any) -> str:
+    """The best weights of a training as a file."""
+    from safetensors.torch import load
+
+    recipe = training.recipe
+    card = Card(
+        features=recipe.features, representation=asdict(recipe.representation), generator=recipe.generator,
+        dimension=192, length=1.0, **changes,
+    )  # fmt: skip
+    path.write_bytes(pack(load(training.place.read("best.safetensors")), card))
+    return str(path)
+
+
+def test_a_training_starts_from_a_checkpoint(begin: Any, tmp_path: Path) -> None:
+    """From its weights, to the bit, and so ahead of one that starts from nothing."""
+    from safetensors.torch import load
+
+    first = begin()
+    trained(first, 2)
+    start = as_checkpoint(first, tmp_path / "first.safetensors")
+    second = begin(start=start)
+    fit = Fit(second)
+    best = load(first.place.read("best.safetensors"))
+    assert all(torch.equal(value, best[name].to(value.dtype)) for name, value in fit.network.state_dict().items())
+    assert weights(fit.network).equal(weights(fit.average))
+    trained(second, 1)
+    assert told(second)[0].score < told(first)[0].score
+
+
+def test_of_a_start_its_content_counts(begin: Any, tmp_path: Path) -> None:
+    """Not its path; and another content is another training."""
+    first = begin()
+    trained(first, 1)
+    one = as_checkpoint(first, tmp_path / "one.safetensors")
+    same = shutil.copy(one, tmp_path / "copy.safetensors")
+    other = as_checkpoint(first, tmp_path / "other.safetensors", command="another")
+    digests = [replace(RECIPE, start=str(path)).digest for path in (one, same, other, "")]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert digests[3] == RECIPE.digest
+
+
+def test_a_start_that_does_not_fit(begin: Any, tmp_path: Path) -> None:
+    """Another generator, or other features: one sentence."""
+    first = begin()
+    trained(first, 1)
+    start = as_checkpoint(first, tmp_path / "first.safetensors")
+    with pytest.raises(PlanError, match=r"holds the generator .*, not"):
+        Fit(begin(start=start, generator=LightGenerator(cells=4, size=64)))
+    with pytest.raises(WeightsError, match="another representation"):
+        module._started(replace(RECIPE, start=start, representation=PixelValues(side=9)))

@@ -19,8 +19,8 @@ from interpdisc_core.runs import Inputs
 from interpdisc_core.training import recipe as recipes
 from interpdisc_core.training.curves import loss_chart
 from interpdisc_core.training.enrolling import enrol, parted
+from interpdisc_core.training.epochs import Epoch, Trained, train_epoch
 from interpdisc_core.training.examples import Enrolled, prepare
-from interpdisc_core.training.fit import Epoch, Trained, train_epoch
 from interpdisc_core.training.recipe import Recipe
 from interpdisc_core.training.samples import IMAGES, ROWS, expectations, sheet, small_jpeg
 

@@ -13,13 +13,10 @@ Everything random comes from (seed, epoch): a training that was killed and goes 
 have had.
 """
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -28,94 +25,20 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from interpdisc_core.errors import StoreError
+from interpdisc_core.errors import PlanError, StoreError
+from interpdisc_core.inverters import checkpoint
 from interpdisc_core.inverters._layers import Standardised
 from interpdisc_core.progress import Watch
-from interpdisc_core.storage import Place
-from interpdisc_core.training.codes import Examples, vary
+from interpdisc_core.training._codes import Examples, vary
+from interpdisc_core.training.epochs import Epoch, given_up, halvings
 from interpdisc_core.training.examples import Sample, Training
-from interpdisc_core.training.samples import file_of, sample
+from interpdisc_core.training.recipe import Recipe
 from interpdisc_core.training.scoring import encoded
 
 _AVERAGE = 0.998
 """Of the weights' moving average, which is what is validated and shipped."""
 _POOL = 512
 """Codes kept back from earlier batches, of which models are made."""
-_LATE = 3
-"""Times that the rate is halved before training stops."""
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One epoch's outcome. loss: of the training batches. score: of the validation images, lower is better.
-
-    psnr in dB. image_error: squared, 1 for the mean image. feature_error: squared, 1 for features that are always the
-    mean ones (those of a blurred picture are farther).
-    """
-
-    number: int
-    loss: float
-    score: float
-    psnr: float
-    image_error: float
-    feature_error: float
-    rate: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """How far a training is. finished: more epochs would not help. sheet: the last epoch's samples, in the archive."""
-
-    history: tuple[Epoch, ...]
-    finished: bool
-    sheet: str
-
-    @property
-    def hours(self) -> float:
-        """Spent on its epochs so far, by all who trained it."""
-        return sum(epoch.seconds for epoch in self.history) / 3600
-
-    @property
-    def told(self) -> str:
-        """One line about the last epoch."""
-        last, best = self.history[-1], min(epoch.score for epoch in self.history)
-        return (
-            f"epoch {last.number:>3}: loss {last.loss:.3f}, validation {last.score:.4f}{' (best)' if last.score == best else ''}, "
-            f"PSNR {last.psnr:.2f} dB, feature error {last.feature_error:.3f}, {last.seconds:.0f} s"
-        )
-
-    def over(self, epochs: int, hours: float | None) -> bool:
-        """Whether training ends here: at the last epoch, after so many hours, or where more would not help."""
-        return self.finished or len(self.history) >= epochs or (hours is not None and self.hours >= hours)
-
-
-def train_epoch(url: str, name: str, number: int, threads: int, watch: Watch) -> Trained:
-    """Train epoch `number`, unless it is done, and keep what the network can paint by then.
-
-    Epochs before it that are not done come first, one a call: see `Trained.history`. threads: on a CPU, at most.
-    Raises StoreError where the state is damaged, or where the loss is no number any more.
-    """
-    with using_threads(threads):
-        fit = Fit(Training(Place.of(url), name))
-        if len(fit.history) < number:
-            fit.epoch(watch)
-        last = len(fit.history)
-        if last and not fit.training.place.exists(file_of(last)):
-            sample(fit.training, last, fit.pictures)
-    return Trained(tuple(fit.history), fit.finished, f"training/{name}/{file_of(last)}")
-
-
-@contextmanager
-def using_threads(most: int) -> Iterator[None]:
-    """PyTorch's threads for a while: a worker of one thread has one, but the others rest while one trains."""
-    before = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(most, cores)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Fit:
@@ -127,22 +50,23 @@ class Fit:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         first = training.all("train-", 4096)
         codes = torch.from_numpy(first.codes)
-        pictures = torch.from_numpy(first.pictures).float().div(255).permute(0, 3, 1, 2)
         spread = codes.std(0)
         overall = float(codes.var(0).mean().sqrt())
         self.spread = spread.clamp(min=0.1 * overall if overall > 0 else 1.0)
         self.code_variance = max(float(codes.var(0).sum()), 1e-12)
-        self.picture_variance = max(float((pictures - pictures.mean(0)).square().mean()), 1e-6)
-        self.mean_picture = pictures.mean(0)
+        self.mean_picture, variance = _moments(torch.from_numpy(first.pictures))
+        self.picture_variance = max(variance, 1e-6)
         torch.manual_seed(recipe.seed)
         dimension = first.codes.shape[1]
         self.network = Standardised(recipe.generator.build(dimension), codes.mean(0), self.spread)
         self.average = Standardised(recipe.generator.build(dimension), codes.mean(0), self.spread)
+        if recipe.start:
+            self.network.load_state_dict(_started(recipe))
         self.average.load_state_dict(self.network.state_dict())
         self.critic = _critic() if recipe.adversarial else None
         for module in (self.network, self.average, self.critic):
             if module is not None:
-                module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
         self.opponent = None if self.critic is None else torch.optim.Adam(self.critic.parameters(), lr=recipe.rate / 2)
         self.history: list[Epoch] = []
@@ -170,14 +94,15 @@ class Fit:
                 else:
                     thing.load_state_dict(mine)
         except Exception as error:
+            why = next(iter(str(error).splitlines()), type(error).__name__)
             raise StoreError(
-                f"{place.url}/state.safetensors is damaged ({error}); remove it, and training starts anew."
+                f"{place.url}/state.safetensors is damaged ({why}); remove it, and training starts anew."
             ) from error
 
     def save(self) -> None:
         """Keep the state, so that the next call goes on from here."""
         place = self.training.place
-        place.write_json("history.json", [_plain(epoch) for epoch in self.history])
+        place.write_json("history.json", [asdict(epoch) for epoch in self.history])
         held = {"epoch": torch.tensor(len(self.history))}
         for name, thing in self._parts().items():
             state = _flat(thing) if isinstance(thing, torch.optim.Optimizer) else thing.state_dict()
@@ -200,20 +125,12 @@ class Fit:
     @property
     def rate(self) -> float:
         """Of the next epoch: halved each time that `patience` epochs brought nothing better."""
-        return self.recipe.rate * 0.5 ** self._halvings()
+        return self.recipe.rate * 0.5 ** halvings(self.history, self.recipe.patience)
 
     @property
     def finished(self) -> bool:
         """Whether more epochs would not help."""
-        return self._halvings() > _LATE
-
-    def _halvings(self) -> int:
-        best, since, halvings = math.inf, 0, 0
-        for epoch in self.history:
-            best, since = (epoch.score, 0) if epoch.score < 0.999 * best else (best, since + 1)
-            if since >= self.recipe.patience:
-                since, halvings = 0, halvings + 1
-        return halvings
+        return given_up(self.history, self.recipe.patience)
 
     # Training
 
@@ -373,6 +290,32 @@ class Fit:
         })  # fmt: skip
 
 
+def _moments(pictures: Tensor) -> tuple[Tensor, float]:
+    """The mean picture (3, s, s) of pictures (n, s, s, 3) uint8, in 0…1, and the variance of their values about it.
+
+    A part at a time: as numbers, all of them are gigabytes, and a worker may have no more.
+    """
+    parts = torch.split(pictures, 64)
+    total = sum(part.double().sum(0) for part in parts)
+    squares = sum(float(part.double().square().sum()) for part in parts)
+    assert isinstance(total, Tensor)
+    mean = total / (255 * len(pictures))
+    variance = squares / (255**2 * pictures.numel()) - float(mean.square().mean())
+    return mean.float().permute(2, 0, 1), variance
+
+
+def _started(recipe: Recipe) -> dict[str, Tensor]:
+    """The weights of the checkpoint that a training starts from, and what its codes were standardised by.
+
+    Raises WeightsError where it is for other features, PlanError where it holds another generator.
+    """
+    data, card = checkpoint.fitting(recipe.start, recipe.representation)
+    if card.generator != recipe.generator:
+        raise PlanError(f"recipe: {recipe.start} holds the generator {card.generator}, not {recipe.generator}.")
+    state: dict[str, Tensor] = checkpoint.network(data, card, recipe.start).state_dict()
+    return state
+
+
 def _critic() -> nn.Module:
     """A discriminator of patches: pictures (n, 3, s, s) -> a verdict for each of s/16 x s/16 patches."""
     layers: list[nn.Module] = []
@@ -394,15 +337,3 @@ def _restore(optimiser: torch.optim.Optimizer, held: dict[str, Tensor]) -> None:
         place, _, name = key.partition(".")
         state.setdefault(int(place), {})[name] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-
-
-def _plain(epoch: Epoch) -> dict[str, float]:
-    return {name: getattr(epoch, name) for name in Epoch.__slots__}
-
-
-def history(archive: Place, name: str) -> list[Epoch]:
-    """The epochs of a training so far."""
-    try:
-        return [Epoch(**epoch) for epoch in json.loads((archive / f"training/{name}").read("history.json"))]
-    except FileNotFoundError:
-        return []
