@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
 
 from interpdisc_core import charts
 from interpdisc_core.extraction import pixels
@@ -22,6 +23,7 @@ from interpdisc_core.storage import Place
 from interpdisc_core.training.examples import reduced
 
 SIDE, GAP, HEAD = 160, 6, 22
+FONT = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
 TITLES = ("image", "where it is new", "control: x", "expected: x̂", "new: x − x̂", "difference", "nearest seen")
 
 
@@ -78,15 +80,15 @@ def panels(run: Run, first: int, out: Path) -> None:
     sheet = Image.new("RGB", (width, HEAD + len(every) * (SIDE + HEAD + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for place, title in enumerate(TITLES):
-        draw.text((GAP + place * (SIDE + GAP), 5), title, fill="black")
+        draw.text((GAP + place * (SIDE + GAP), 5), title, fill="black", font=FONT)
     for row, (pick, made) in enumerate(every):
         top = HEAD + row * (SIDE + HEAD + GAP)
-        draw.text((GAP, top + 4), told(pick, made), fill="black")
+        draw.text((GAP, top + 4), told(pick, made), fill="black", font=FONT)
         for place, picture in enumerate(pictures(run, pick, made)):
             if picture is not None:
                 sheet.paste(Image.fromarray(picture), (GAP + place * (SIDE + GAP), top + HEAD))
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=82, optimize=True)
+    sheet.save(out, quality=75, optimize=True)
     print(f"{out}: {len(every)} picks, {out.stat().st_size // 1000} kB")
 
 

@@ -15,7 +15,7 @@ from interpdisc_core.images import Pixels
 from interpdisc_core.inverters import Refined, UpConv
 from interpdisc_core.plan import Plan, Rendering
 from interpdisc_core.progress import Watch
-from interpdisc_core.rendering import Renderer, difference, vectors_of
+from interpdisc_core.rendering import Renderer, difference, noticeable, vectors_of
 from interpdisc_core.runs import Explanation, Pick, Run
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
@@ -134,7 +134,7 @@ class _Explainer:
         )
         where, manner, curves = None, "split", None
         residual = x - expected
-        if image is not None and not np.isnan(expected).any() and residual.any():
+        if image is not None and not np.isnan(expected).any() and noticeable(residual, x):
             where, manner = _where(plan, image, residual, mean, pick.length)
             if render:
                 curves = faithfulness.deletion(plan, image, where, residual, mean, pick.length)

@@ -20,7 +20,7 @@ from interpdisc_core.features import Batch, FeatureStore, gather
 from interpdisc_core.images import Pixels
 from interpdisc_core.measures import TRUST
 from interpdisc_core.plan import Plan
-from interpdisc_core.rendering import random_residual
+from interpdisc_core.rendering import noticeable, random_residual
 from interpdisc_core.runs import Member, Run
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.training.examples import reduced
@@ -134,7 +134,7 @@ def numbers(
     if image is not None:
         found |= _beside_image(reference, image, pictures)
     residual = x - expected
-    if "expected" not in codes or not residual.any():
+    if "expected" not in codes or not noticeable(residual, x):
         return found
     rendered = codes["control"] - codes["expected"]
     found["cosine_difference"], found["energy_difference"] = _agreement(residual, rendered)

@@ -18,24 +18,32 @@ from interpdisc_core.selectors.choice import Floats
 
 log = logging.getLogger(__name__)
 
+_PRECISION = 1e-6
+
 
 def vectors_of(x: Floats, expected: Floats) -> dict[str, Floats]:
     """The vectors (d,) that are rendered for a pick.
 
     control: x. expected: x̂. new: x − x̂ with its mean over the features shifted to that of x (the authors' step).
     level: that mean alone, in every feature, against which `new` is measured. random: x̂ and a random direction as long
-    as x − x̂. Only control where the model expects nothing; neither new nor controls where nothing is new.
+    as x − x̂. Only control where the model expects nothing; neither new nor controls where
+    nothing is noticeably new.
     """
     vectors = {"control": x}
     if np.isnan(expected).any():
         return vectors
     vectors["expected"] = expected
     residual = x - expected
-    if residual.any():
+    if noticeable(residual, x):
         vectors["new"] = residual - residual.mean() + x.mean()
         vectors["level"] = np.full_like(x, x.mean())
         vectors["random"] = expected + random_residual(residual)
     return vectors
+
+
+def noticeable(residual: Floats, x: Floats) -> bool:
+    """Whether a residual (d,) is more than the rounding of float32 features: |x − x̂| > 1e-6 |x|."""
+    return bool(np.linalg.norm(residual) > _PRECISION * np.linalg.norm(x))
 
 
 def random_residual(residual: Floats) -> Floats:

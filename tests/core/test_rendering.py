@@ -209,3 +209,13 @@ def test_progress_is_told_to_whoever_asks_at_the_time(tmp_path: Path) -> None:
         renderer.report = shares.append
         renderer.pictures(vectors_of(*pair(number, 48)))
     assert [shares[-1] for shares in told] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("share", "new"), [(0.0, False), (1e-9, False), (1e-3, True)])
+def test_what_rounding_leaves_is_not_new(share: float, new: bool) -> None:
+    """A first pick that lies in its own model has a residual of rounding errors: it is not rendered, nor measured."""
+    x = np.random.default_rng(4).standard_normal(50)
+    expected = x + share * np.random.default_rng(5).standard_normal(50)
+    assert ("new" in vectors_of(x, expected)) is new
+    assert ("random" in vectors_of(x, expected)) is new
+    assert "expected" in vectors_of(x, expected)
