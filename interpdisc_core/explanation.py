@@ -27,7 +27,7 @@ CARDS = 50
 """Picks that the report shows at large, and that are explained for it."""
 _TOGETHER = 10
 """Picks that are rendered in one task."""
-_RENDERING = 8
+_RENDERING = 60
 """How many where-maps the rendering of one pick is worth in time, for the progress bar."""
 _OTHERS = 20
 """Other picks whose residuals are a control."""
@@ -137,13 +137,14 @@ class _Explainer:
         if image is not None and not np.isnan(expected).any() and noticeable(residual, x):
             where, manner = _where(plan, image, residual, mean, pick.length)
             if render:
-                curves = faithfulness.deletion(plan, image, where, residual, mean, pick.length)
+                curves = faithfulness.deletion(plan, image, where, residual, mean)
                 numbers |= faithfulness.at_a_fifth(curves)
         shown = {name: pictures[name] for name in PANELS if name in pictures}
         if "expected" in shown:
             shown["difference"] = difference(shown["control"], shown["expected"])
-        trusted = faithfulness.trust(numbers, self.threshold)
-        return Explanation(where, shown, numbers, problem, manner, curves, trusted, self.threshold if shown else None)  # type: ignore[arg-type]
+        bar = faithfulness.bar(numbers, self.threshold)
+        trusted = faithfulness.trust(numbers, bar)
+        return Explanation(where, shown, numbers, problem, manner, curves, trusted, bar if shown else None)  # type: ignore[arg-type]
 
     @property
     def reference(self) -> Reference:

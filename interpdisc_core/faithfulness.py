@@ -180,17 +180,26 @@ def _agreement(residual: Floats, rendered: Floats) -> tuple[float, float]:
     return float(scores.cosine(one, two)[0]), float(scores.energy(one, two)[0])
 
 
+def bar(found: dict[str, float], calibrated: float | None) -> float | None:
+    """The cosine from which a pick's pictures are trusted; None where there is no calibrated one.
+
+    That of the checkpoint's held-out images, and twice that of a random direction rendered in the same way: an
+    optimiser can draw something for any direction.
+    """
+    return None if calibrated is None else max(calibrated, 2 * abs(found.get("cosine_random", 0.0)))
+
+
 def trust(found: dict[str, float], threshold: float | None) -> bool | None:
     """Whether the pictures of what is new agree with the residual well enough; None where that cannot be told."""
     return None if threshold is None or TRUST not in found else found[TRUST] >= threshold
 
 
-def deletion(plan: Plan, image: Pixels, where: Floats, residual: Floats, mean: Floats, length: float) -> Floats:
+def deletion(plan: Plan, image: Pixels, where: Floats, residual: Floats, mean: Floats) -> Floats:
     """What is left of this novelty when cells of the map are painted over with the image's mean colour, (3, m).
 
     Rows: the share of the cells; the share left when the strongest go first, and when random ones do (mean of three
     orders). Left is rᵀ(φ(painted) − μ)/|r|², 1 for the image itself: not |φ(painted) − x̂|², since paint is new too.
-    image: as prepared. length: what φ is divided by is its own where the plan normalises, so it is not asked for.
+    image: as prepared.
     """
     cells = where.size
     counts = [round(share * cells) for share in _SHARES]

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from interpdisc_core import digest
 from interpdisc_core.errors import PlanError
-from interpdisc_core.inverters import Gradient, Inverter, UpConv
+from interpdisc_core.inverters import Gradient, Inverter, Refined
 from interpdisc_core.inverters.checkpoint import found_for
 from interpdisc_core.representations import EfficientNetLite0, Normalisation, Representation, features_of
 from interpdisc_core.selectors import Demud, Selector
@@ -47,7 +47,7 @@ class Plan:
     """representation: images to features. normalise: `l2` divides each row by its length, `none` leaves it.
 
     selector: the next most novel row. picks: how many are made (fewer where nothing is new any more).
-    explain: how many of the first are rendered by the inverter. inverter: features to pictures; None for `upconv`
+    explain: how many of the first are rendered by the inverter. inverter: features to pictures; None for `refined`
     where a network for the representation ships, else `gradient`.
     """
 
@@ -57,7 +57,7 @@ class Plan:
     selector: Selector = field(default_factory=Demud)
     picks: int = 50
     inverter: Inverter | None = None
-    explain: int = 50
+    explain: int = 12
 
     def __post_init__(self) -> None:
         if self.picks < 1:
@@ -69,7 +69,7 @@ class Plan:
     def rendering(self) -> Rendering:
         """How its picks are rendered."""
         ships = self.inverter is None and found_for(self.representation)
-        return Rendering(inverter=self.inverter or (UpConv() if ships else Gradient()), picks=self.explain)
+        return Rendering(inverter=self.inverter or (Refined() if ships else Gradient()), picks=self.explain)
 
     @property
     def digest(self) -> str:

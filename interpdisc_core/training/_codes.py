@@ -80,7 +80,9 @@ def _expected(codes: Tensor, pool: Tensor, random: torch.Generator) -> Tensor:
     # Right singular vectors by the small Gram matrix: there are far more features than rows.
     centred = rows - mean
     values, vectors = torch.linalg.eigh(centred @ centred.T)
-    keep = values.flip(0)[:rank] > 1e-6 * values[-1].clamp(min=1e-12)
+    # Rows that are equal, as the same one drawn twice, differ by rounding: that is no direction.
+    least = torch.maximum(1e-6 * values[-1], 1e-11 * rows.square().sum()).clamp(min=1e-18)
+    keep = values.flip(0)[:rank] > least
     basis = centred.T @ vectors.flip(1)[:, :rank][:, keep] / values.flip(0)[:rank][keep].sqrt()
     expected: Tensor = mean + (codes - mean) @ basis @ basis.T
     return expected

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpdisc_core import faithfulness
-from interpdisc_core.faithfulness import Reference, at_a_fifth, deletion, normalised, numbers, occlusion, trust
+from interpdisc_core.faithfulness import Reference, at_a_fifth, bar, deletion, normalised, numbers, occlusion, trust
 from interpdisc_core.images import Pixels
 from interpdisc_core.measures import MEASURES, TRUST
 from interpdisc_core.plan import Plan
@@ -22,7 +22,7 @@ from tests.core.test_ingest import extracted, ingested, photos, picture, put, ru
 SIDE = 8
 PLAN = Plan(representation=PixelValues(side=SIDE), explain=0)
 """A linear representation: what it makes of a picture is the picture."""
-seeds = st.integers(0, 2**32 - 1)
+seeds = st.integers(0, 2**32 - 1)  # not those of the gallery
 Floats = npt.NDArray[np.float64]
 
 
@@ -49,7 +49,7 @@ def drawn(vector: Floats) -> Pixels:
 
 
 def gallery(count: int = 30) -> Floats:
-    return np.array([code(random_image(1000 + seed)) for seed in range(count)])
+    return np.array([code(random_image(2**32 + seed)) for seed in range(count)])
 
 
 REFERENCE = Reference(gallery(), 1.5, 700.0, 1.0)
@@ -203,6 +203,15 @@ def test_trust() -> None:
     assert trust({}, 0.5) is None
 
 
+def test_the_bar_is_above_what_chance_can_draw() -> None:
+    """An optimiser draws something for any direction: twice the cosine of a random one is asked for, either sign."""
+    assert bar({}, 0.07) == 0.07
+    assert bar({"cosine_random": 0.01}, 0.07) == 0.07
+    assert bar({"cosine_random": 0.2}, 0.07) == 0.4
+    assert bar({"cosine_random": -0.2}, 0.07) == 0.4
+    assert bar({"cosine_random": 0.2}, None) is None
+
+
 # ------------------------------------------------------------------------------------------------- deletion, occlusion
 
 
@@ -219,7 +228,7 @@ def test_deletion_where_all_is_linear(seed: int) -> None:
     """The share left begins at 1, falls with every cell of a map without negative ones, fastest by the map's order."""
     image, residual, mean, where = linear(seed)
     before = image.copy()
-    shares, strongest, chance = deletion(PLAN, image, where, residual, mean, 1.0)
+    shares, strongest, chance = deletion(PLAN, image, where, residual, mean)
     np.testing.assert_array_equal(image, before)
     np.testing.assert_allclose(shares, faithfulness._SHARES, atol=0.5 / SIDE**2)
     assert [strongest[0], chance[0]] == pytest.approx([1, 1], abs=1e-5)
@@ -230,7 +239,7 @@ def test_deletion_where_all_is_linear(seed: int) -> None:
     order = np.sort(where.reshape(-1))[::-1]
     left = [1 - order[: round(share * where.size)].sum() / where.sum() for share in shares]
     np.testing.assert_allclose(strongest, left, atol=1e-4)
-    again = deletion(PLAN, image, where, residual, mean, 1.0)
+    again = deletion(PLAN, image, where, residual, mean)
     np.testing.assert_array_equal(again, [shares, strongest, chance])
 
 
@@ -238,9 +247,9 @@ def test_deletion_where_all_is_linear(seed: int) -> None:
 def test_deletion_by_a_wrong_map(seed: int) -> None:
     """The weakest first: more is left than at random."""
     image, residual, mean, where = linear(seed)
-    _, strongest, chance = deletion(PLAN, image, -where, residual, mean, 1.0)
+    _, strongest, chance = deletion(PLAN, image, -where, residual, mean)
     assert (strongest[1:] > chance[1:]).all()
-    told = at_a_fifth(deletion(PLAN, image, where, residual, mean, 1.0))
+    told = at_a_fifth(deletion(PLAN, image, where, residual, mean))
     assert told["left_strongest"] < told["left_random"] < 1
     assert set(told) <= set(MEASURES)
 
@@ -249,7 +258,7 @@ def test_deletion_by_a_wrong_map(seed: int) -> None:
 def test_deletion_of_any_grid(grid: tuple[int, int]) -> None:
     """Of one cell too."""
     image, residual, mean, _ = linear(0)
-    shares, strongest, chance = deletion(PLAN, image, np.random.default_rng(0).normal(size=grid), residual, mean, 1.0)
+    shares, strongest, chance = deletion(PLAN, image, np.random.default_rng(0).normal(size=grid), residual, mean)
     assert shares[0] == 0
     assert (np.diff(shares) >= 0).all()
     assert np.isfinite([strongest, chance]).all()
