@@ -26,7 +26,7 @@ def discover(
     picks: Annotated[int | None, typer.Option("-n", "--picks", help="How many images to pick.  [default: 50]")] = None,
     rank: Annotated[int | None, typer.Option("-k", "--rank", help="Rank of DEMUD's model.  [default: 50]")] = None,
     explain: Annotated[int | None, typer.Option(
-        help="How many of the first picks to render.  [default: 50]")] = None,
+        help="How many of the first picks to render.  [default: 12]")] = None,
     scheduler: Scheduler = "",
     workers: Workers = 0,
     block: Annotated[int, typer.Option(help="Most images a task extracts.", min=1)] = 1024,
