@@ -216,7 +216,9 @@ def test_kill_9_and_the_same_command(interpdisc: Command, few: Path, recipe: Pat
     for moment in moments:
         job = interpdisc.start("train-inverter", *args("killed"), "--workers", "1", "--json")
         until(lambda moment=moment, job=job: moment() or job.process.poll() is not None, 300)  # type: ignore[misc]
-        if job.process.poll() is not None:  # a fast machine was done before it could be killed: that must have gone well
+        if (
+            job.process.poll() is not None
+        ):  # a fast machine was done before it could be killed: that must have gone well
             assert job.process.returncode == 0, job.finish()
             continue
         job.kill_tree()
