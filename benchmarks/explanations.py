@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from interpdisc_core import charts
 from interpdisc_core.extraction import pixels
+from interpdisc_core.images import square
 from interpdisc_core.measures import MEASURES
 from interpdisc_core.runs import Explanation, Pick, Run
 from interpdisc_core.storage import Place
@@ -113,19 +114,9 @@ def pictures(run: Run, pick: Pick, made: Explanation) -> list[np.ndarray | None]
         reduced(made.renderings[name], SIDE) if name in made.renderings else None
         for name in ("control", "expected", "new", "difference")
     ]
-    near = (
-        reduced(charts.crop(other, (0, 0, 1, 1)), SIDE)
-        if pick.nearest and (other := square(pick)) is not None
-        else None
-    )
-    return [seen, heat, *decoded, near]
-
-
-def square(pick: Pick) -> np.ndarray:
-    other = pixels(pick.nearest[0].uri, pick.nearest[0].sha256)
-    side = min(other.shape[:2])
-    top, left = (other.shape[0] - side) // 2, (other.shape[1] - side) // 2
-    return other[top : top + side, left : left + side]
+    near = pick.nearest[0] if pick.nearest else None
+    known = None if near is None else square(pixels(near.uri, near.sha256), crop=SIDE, of=SIDE)
+    return [seen, heat, *decoded, known]
 
 
 def main() -> None:

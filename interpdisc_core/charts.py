@@ -7,7 +7,7 @@ so it follows the page into dark mode and print, and carries no identifier that 
 import io
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import matplotlib
@@ -34,30 +34,6 @@ _THEME = {
     _LINE: "var(--line)",
     _ACCENT: "var(--accent)",
     _PAPER: "var(--card)",
-}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
-    "font.size": 9,
-    "axes.edgecolor": _LINE,
-    "axes.labelcolor": _MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.7,
-    "text.color": _INK,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "legend.labelcolor": _INK,
-    "path.simplify": True,
 }
 _HEAT = colormaps["magma"]
 _COLD = np.array([38, 132, 255], dtype=np.float64)
@@ -174,13 +150,46 @@ def faithfulness_chart(rows: Sequence[tuple[str, Floats]], *, controls: int, thr
         return _svg(figure, "faithful", f"Cosines over the picks, medians: {told}.")
 
 
+def style(ink: str, muted: str, line: str) -> dict[Any, Any]:
+    """Matplotlib's settings for a chart of ours in these colours: of text, of what is beside it, of lines."""
+    return {
+        "svg.fonttype": "none",
+        "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
+        "font.size": 9,
+        "axes.edgecolor": line,
+        "axes.labelcolor": muted,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.axisbelow": True,
+        "grid.color": line,
+        "grid.linewidth": 0.7,
+        "text.color": ink,
+        "xtick.color": line,
+        "ytick.color": line,
+        "xtick.labelcolor": muted,
+        "ytick.labelcolor": muted,
+        "ytick.major.size": 0,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "legend.labelcolor": ink,
+        "path.simplify": True,
+    }
+
+
 @contextmanager
-def _drawing(name: str) -> Iterator[None]:
-    """Matplotlib's own defaults and ours, whatever this machine's settings; `name` salts the identifiers."""
+def drawing(settings: dict[Any, Any]) -> Iterator[None]:
+    """Matplotlib's own defaults and these settings, whatever this machine's are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        matplotlib.rcParams.update(settings)
         yield
+
+
+def _drawing(name: str) -> AbstractContextManager[None]:
+    """In colours that the page's take the place of; `name` salts the identifiers."""
+    return drawing({**style(_INK, _MUTED, _LINE), "svg.hashsalt": name})
 
 
 def _axes(across: str, up: str, last: int) -> tuple[Figure, Axes]:

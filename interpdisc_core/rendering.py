@@ -35,10 +35,16 @@ def vectors_of(x: Floats, expected: Floats) -> dict[str, Floats]:
     vectors["expected"] = expected
     residual = x - expected
     if noticeable(residual, x):
-        vectors["new"] = residual - residual.mean() + x.mean()
+        vectors["new"] = shifted(residual, x)
         vectors["level"] = np.full_like(x, x.mean())
         vectors["random"] = expected + random_residual(residual)
     return vectors
+
+
+def shifted(residual: Floats, x: Floats) -> Floats:
+    """x − x̂ with its mean over the features moved to that of x, (…, d): the authors' step."""
+    found: Floats = residual - residual.mean(-1, keepdims=True) + x.mean(-1, keepdims=True)
+    return found
 
 
 def noticeable(residual: Floats, x: Floats) -> bool:

@@ -1,7 +1,9 @@
 """The commands of the command line, a module for each concern; here is what they share."""
 
+import json
 import logging
 import os
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +48,14 @@ class sentences:
         if isinstance(error, InterpdiscError):
             told.print(f"interpdisc: {error}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(MISUSED if isinstance(error, PlanError | StoreError) else FAILED)
+
+
+def carry_out(tell: Callable[[dict[str, Any]], None], as_json: bool, **asked: Any) -> None:
+    """Run a flow to its end and print its result, by `tell` or as JSON. asked: the fields of a `Request`."""
+    from deploy.running import Request, run
+
+    result = run(Request(**asked), told)
+    print(json.dumps(result)) if as_json else tell(result)
 
 
 def absolute(address: str) -> str:

@@ -1,13 +1,12 @@
 """Discover: the whole job, on images of one's own or on the demo's."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deploy.commands import AsJson, KeepUi, Scheduler, Verbose, Workers, absolute, app, sentences, told
+from deploy.commands import AsJson, KeepUi, Scheduler, Verbose, Workers, absolute, app, carry_out, sentences
 from interpdisc_core.errors import PlanError
 
 
@@ -89,7 +88,6 @@ def _run(
     scheduler: str, workers: int, block: int, keep_ui: bool, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the flow with a server, workers and progress bars, and tell what came of it."""
-    from deploy.running import Request, run
     from interpdisc_core.runs import Inputs
     from interpdisc_core.sources import title
 
@@ -101,17 +99,10 @@ def _run(
     given = {
         "inputs": inputs, "plan": plan, "out": absolute(out) if out else "", "block": block, "name": title(inputs.sources[0]),
     }  # fmt: skip
-    result = run(
-        Request(
-            flow="discover", given=given, tags=("discover", plan.representation.kind, plan.selector.kind),
-            archive=absolute(archive), scheduler=scheduler, workers=workers, keep_ui=keep_ui, verbose=verbose,
-        ),
-        told,
+    carry_out(
+        tell, as_json, flow="discover", given=given, tags=("discover", plan.representation.kind, plan.selector.kind),
+        archive=absolute(archive), scheduler=scheduler, workers=workers, keep_ui=keep_ui, verbose=verbose,
     )  # fmt: skip
-    if as_json:
-        print(json.dumps(result))
-        return
-    tell(result)
 
 
 def tell(result: dict[str, Any]) -> None:

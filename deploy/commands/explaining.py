@@ -1,12 +1,11 @@
 """Explain: the picks of a run that is there, rendered in another way."""
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from deploy.commands import AsJson, KeepUi, Scheduler, Verbose, Workers, absolute, app, one_of, sentences, told
+from deploy.commands import AsJson, KeepUi, Scheduler, Verbose, Workers, absolute, app, carry_out, one_of, sentences
 from deploy.commands.discovering import tell
 from interpdisc_core.errors import PlanError, StoreError
 
@@ -34,8 +33,6 @@ def explain(
     Example: `interpdisc explain interpdisc-archive/runs/photos-1a2b3c4d --inverter refined --steps 60`
     """
     with sentences():
-        from deploy.running import Request
-        from deploy.running import run as run_flow
         from interpdisc_core.runs import Run
         from interpdisc_core.storage import Place
 
@@ -53,18 +50,12 @@ def explain(
         if chosen.kind != "gradient":
             chosen.card(made.plan.representation)
         rendering = replace(rendering, inverter=chosen, picks=rendering.picks if picks is None else picks)
-        result = run_flow(
-            Request(
-                flow="explain", given={"run": name, "rendering": rendering, "out": absolute(out) if out else ""},
-                tags=("explain", made.plan.representation.kind, chosen.kind), archive=archive, scheduler=scheduler,
-                workers=workers, keep_ui=keep_ui, verbose=verbose,
-            ),
-            told,
+        carry_out(
+            tell, as_json,
+            flow="explain", given={"run": name, "rendering": rendering, "out": absolute(out) if out else ""},
+            tags=("explain", made.plan.representation.kind, chosen.kind), archive=archive, scheduler=scheduler,
+            workers=workers, keep_ui=keep_ui, verbose=verbose,
         )  # fmt: skip
-    if as_json:
-        print(json.dumps(result))
-        return
-    tell(result)
 
 
 def inverter_from(before: tuple[Any, ...], kind: str, checkpoint: str, steps: int | None) -> Any:

@@ -1,6 +1,5 @@
 """Train an inverter: the network that turns features back into pictures."""
 
-import json
 import re
 import shlex
 import sys
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.commands import AsJson, KeepUi, Scheduler, Verbose, Workers, absolute, app, one_of, sentences, told
+from deploy.commands import AsJson, KeepUi, Scheduler, Verbose, Workers, absolute, app, carry_out, one_of, sentences
 from interpdisc_core.errors import PlanError
 
 
@@ -57,7 +56,6 @@ def train_inverter(
     Example: `interpdisc train-inverter rover.csv --archive training --out grid.safetensors --held-out "late=sol > 3000"`
     """
     with sentences():
-        from deploy.running import Request, run
         from interpdisc_core.sources import title
         from interpdisc_core.training.finish import About
 
@@ -73,18 +71,11 @@ def train_inverter(
             "held_out": held_out_from(held_out or []), "epochs": epochs, "hours": hours,
             "about": replace(card, licence=licence) if licence else card, "name": title(sources[0]),
         }  # fmt: skip
-        result = run(
-            Request(
-                flow="train_inverter", given=given,
-                tags=("train-inverter", settings.representation.kind, settings.generator.kind), archive=absolute(archive),
-                scheduler=scheduler, workers=workers, keep_ui=keep_ui, verbose=verbose,
-            ),
-            told,
+        carry_out(
+            _tell, as_json, flow="train_inverter", given=given,
+            tags=("train-inverter", settings.representation.kind, settings.generator.kind), archive=absolute(archive),
+            scheduler=scheduler, workers=workers, keep_ui=keep_ui, verbose=verbose,
         )  # fmt: skip
-    if as_json:
-        print(json.dumps(result))
-        return
-    _tell(result)
 
 
 def recipe_from(path: Path | None, representation: str, generator: str, **chosen: Any) -> Any:

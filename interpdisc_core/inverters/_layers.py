@@ -1,8 +1,17 @@
 """The layers of the generators, in PyTorch."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from interpdisc_core.images import Pixels
+
+Codes = npt.NDArray[Any]
 
 SLOPE = 0.3
 """Of the leaky ReLUs, as in the paper."""
@@ -91,6 +100,18 @@ def _double(inputs: int, outputs: int) -> nn.Module:
 
 def light(dimension: int, cells: int, size: int) -> nn.Module:
     return _Light(dimension, cells, size).to(memory_format=torch.channels_last)
+
+
+def painted(network: nn.Module, codes: Codes, batch: int, report: Callable[[float], None] | None = None) -> Pixels:
+    """A network's pictures (n, s, s, 3) uint8 of codes (n, d), `batch` at a time, where the network is; `report` is told the share done."""
+    device, made = next(network.parameters()).device, []
+    with torch.inference_mode():
+        for first in range(0, max(len(codes), 1), batch):  # of no codes, no pictures of the right size
+            some = torch.from_numpy(codes[first : first + batch].astype(np.float32, copy=False)).to(device)
+            made.append((network(some).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+            if report is not None:
+                report(min(first + batch, len(codes)) / len(codes) if len(codes) else 1.0)
+    return np.concatenate(made)
 
 
 class Standardised(nn.Module):

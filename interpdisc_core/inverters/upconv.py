@@ -52,23 +52,15 @@ class UpConv:
 
     def load(self, representation: Any, normalise: str, report: Callable[[float], None] | None = None) -> Any:
         """See `Inverts.load`. Raises WeightsError too, for a checkpoint that is damaged or for other features."""
-        import torch
+        from interpdisc_core.inverters._layers import painted
 
         network, length = _loaded(self.path(representation), self.identity(representation), representation)
-        device = next(network.parameters()).device
 
         def invert(vectors: Floats) -> Pixels:
             codes = np.asarray(vectors, dtype=np.float32)
             if normalise == "l2":  # how long the features were is not known any more: as long as most
                 codes = codes * np.float32(length)
-            made = []
-            with torch.inference_mode():
-                for first in range(0, max(len(codes), 1), BATCH):  # of no codes, no pictures of the right size
-                    pictures = network(torch.from_numpy(codes[first : first + BATCH]).to(device)).clamp(0, 1)
-                    made.append((pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-                    if report is not None:
-                        report(min(first + BATCH, len(codes)) / len(codes) if len(codes) else 1.0)
-            return np.concatenate(made)
+            return painted(network, codes, BATCH, report)
 
         return invert
 

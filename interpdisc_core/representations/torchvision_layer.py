@@ -11,8 +11,6 @@ import numpy.typing as npt
 from interpdisc_core.errors import PlanError, WeightsError
 from interpdisc_core.images import Pixels, square, window
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionLayer:
@@ -80,6 +78,8 @@ def _network(spec: TorchvisionLayer) -> Any:
     from torch import nn
     from torchvision import models
 
+    from interpdisc_core.representations._layers import Normalised
+
     known = models.list_models(module=models)
     if spec.architecture not in known:
         raise PlanError(
@@ -109,17 +109,13 @@ def _network(spec: TorchvisionLayer) -> Any:
     class Layer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.whole = whole
-            self.mean: torch.Tensor
-            self.std: torch.Tensor
-            self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255)
-            self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255)
+            self.whole, self.normalised = whole, Normalised()
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             kept: list[torch.Tensor] = []
             handle = layers[spec.layer].register_forward_hook(lambda _m, _i, output: kept.append(output))
             try:
-                self.whole((images - self.mean) / self.std)
+                self.whole(self.normalised(images))
             finally:
                 handle.remove()
             features = kept[-1]

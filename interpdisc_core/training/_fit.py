@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.inverters import checkpoint
-from interpdisc_core.inverters._layers import Standardised
+from interpdisc_core.inverters._layers import Standardised, painted
+from interpdisc_core.inverters.upconv import BATCH
 from interpdisc_core.progress import Watch
 from interpdisc_core.training._codes import Examples, vary
 from interpdisc_core.training.epochs import Epoch, given_up, halvings
@@ -258,12 +259,7 @@ class Fit:
     def pictures(self, codes: np.ndarray) -> np.ndarray:
         """The average's pictures (n, s, s, 3) uint8 of codes (n, d)."""
         self.average.eval()
-        made = [
-            self.average(torch.from_numpy(codes[start : start + 64]).float().to(self.device)).float().cpu()
-            for start in range(0, len(codes), 64)
-        ]
-        result: np.ndarray = torch.cat(made).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return result
+        return painted(self.average, codes, BATCH)
 
     def validation(self) -> Sample:
         """The images of which each epoch is scored."""

@@ -4,42 +4,21 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from interpdisc_core import charts
 from interpdisc_core.training.epochs import Epoch
 
 _INK, _MUTED, _LINE, _ACCENT = "#1d1f23", "#6a6e76", "#dcdee2", "#b3261e"
-_STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.labelcolor": _MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
 
 
 def loss_chart(history: Sequence[Epoch]) -> bytes:
     """Training loss and validation score by epoch, and PSNR beside them, as a PNG file. At least one epoch."""
     numbers = [epoch.number for epoch in history]
     best = min(history, key=lambda epoch: epoch.score)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+    with charts.drawing(charts.style(_INK, _MUTED, _LINE)):
         figure = Figure(figsize=(8.4, 3.0), layout="constrained", dpi=100)
         left = _axes(figure, 1, "loss of training, score of validation: lower is better")
         right = _axes(figure, 2, "PSNR of validation, dB: higher is better")

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,7 +221,7 @@ class Training:
     @property
     def examples(self) -> Place:
         """Where its examples are."""
-        return self.archive / f"examples/{self.place.read_json('recipe.json')['examples']}"
+        return self.archive / f"examples/{_examples_of(self)}"
 
     def roll(self, part: str) -> list[dict[str, str]]:
         """The images of a part: id, uri, sha256, label."""
@@ -294,6 +295,12 @@ class Training:
             for start in range(0, len(order) - batch + 1, batch) if len(order) >= batch else (0,):
                 which = order[start : start + batch]
                 yield Sample(mixed.codes[which], mixed.pictures[which])
+
+
+@lru_cache(maxsize=16)
+def _examples_of(training: Training) -> str:
+    """The name of its examples, which its own name stands for: it cannot change."""
+    return str(training.place.read_json("recipe.json")["examples"])
 
 
 def png(picture: Pixels) -> bytes:

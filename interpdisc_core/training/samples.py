@@ -1,19 +1,20 @@
 """What a training can paint by now: a sheet of pictures of images that it does not learn from."""
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from interpdisc_core.images import Pixels
-from interpdisc_core.training.examples import Codes, Training, png
+from interpdisc_core.rendering import shifted
+from interpdisc_core.training.examples import Training, png
+from interpdisc_core.training.scoring import Inverse, expectations
 
 ROWS = ("image", "control", "expected", "new")
 """Of a sheet: the image itself, its own features decoded, x̂ decoded, and x − x̂ as the panel `new` shows it."""
 IMAGES = 8
-_SEEN, _RANK = 256, 50
-"""Training examples of which the model is made that expects, and its rank."""
+_SEEN = 256
+"""Training examples of which the model is made that expects."""
 _GAP, _MARGIN = 4, 78
 _PAPER, _INK = (255, 255, 255), (70, 70, 70)
 
@@ -23,26 +24,17 @@ def file_of(epoch: int) -> str:
     return f"samples/{epoch:04d}.png"
 
 
-def sample(training: Training, epoch: int, invert: Callable[[Codes], Pixels]) -> Pixels:
+def sample(training: Training, epoch: int, invert: Inverse) -> Pixels:
     """The sheet of an epoch, (h, w, 3) uint8, which is also kept in the training's folder.
 
     invert: codes (n, d) to pictures (n, s, s, 3), by the weights of that epoch.
     """
     held = training.all("validation", IMAGES)
     expected = expectations(held.codes, training.all("train-", _SEEN).codes)
-    residual = held.codes - expected
-    new = residual - residual.mean(1, keepdims=True) + held.codes.mean(1, keepdims=True)
+    new = shifted(held.codes - expected, held.codes.astype(np.float64))
     made = sheet((held.pictures, invert(held.codes), invert(expected), invert(new)))
     training.place.write(file_of(epoch), png(made))
     return made
-
-
-def expectations(codes: Codes, seen: Codes) -> Codes:
-    """x̂ (n, d) of codes (n, d) under an SVD model of others (m, d), as DEMUD's after so many picks."""
-    mean = seen.mean(0)
-    basis = np.linalg.svd(seen - mean, full_matrices=False)[2][:_RANK]
-    found: Codes = (mean + (codes - mean) @ basis.T @ basis).astype(np.float32)
-    return found
 
 
 def sheet(rows: tuple[Pixels, ...]) -> Pixels:

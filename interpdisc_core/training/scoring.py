@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Inverse = Callable[[npt.NDArray[Any]], Pixels]
 
 RANK = 50
-"""Components of the model by which faithfulness is calibrated: DEMUD's default."""
+"""Components of the model by which a training is judged: DEMUD's default."""
 
 
 def second_encoder() -> Any:
@@ -85,15 +85,21 @@ class Yardstick:
         }
 
 
+def expectations(codes: Codes, seen: Codes) -> Floats:
+    """x̂ (n, d) of codes (n, d) under an SVD model of others (m, d), as DEMUD's after so many picks."""
+    mean = seen.mean(0, dtype=np.float64)
+    basis = np.linalg.svd(seen - mean, full_matrices=False)[2][:RANK]
+    expected: Floats = mean + (codes - mean) @ basis.T @ basis
+    return expected
+
+
 def faithfulness(representation: Any, inverse: Inverse, codes: Codes, seen: Codes, seed: int = 0) -> dict[str, Floats]:
     """Cosines (n,) between residual and rendered residual of held-out codes (n, d), under an SVD model of `seen`.
 
     `true`: of an image's own residual. `random`: of a random direction as long. `shuffled`: of what was rendered for
     the image with another image's residual.
     """
-    mean = seen.mean(0, dtype=np.float64)
-    basis = np.linalg.svd(seen - mean, full_matrices=False)[2][:RANK]
-    expected = mean + (codes - mean) @ basis.T @ basis
+    expected = expectations(codes, seen)
     residual = codes - expected
     random = np.random.default_rng(seed)
     noise = random.standard_normal(residual.shape)
