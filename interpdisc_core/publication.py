@@ -81,8 +81,8 @@ def _ledger(run: Run) -> list[catalog.Entry]:
 
 def _made(run: Run, picks: list[Pick]) -> dict[int, Explanation]:
     """What was made for each pick by the run's present rendering, by rank; empty for those that were not explained."""
-    kept, nothing = run.explanations(), Explanation(None, {}, {})
-    return {pick.rank: (kept.read(pick.rank) if pick.rank <= CARDS else None) or nothing for pick in picks}
+    kept, nothing, last = run.explanations(), Explanation(None, {}, {}), max(CARDS, run.rendering.picks)
+    return {pick.rank: (kept.read(pick.rank) if pick.rank <= last else None) or nothing for pick in picks}
 
 
 def _discovery(present: list[Member], picks: list[Pick], asked: int) -> Discovery | None:

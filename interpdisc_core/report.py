@@ -11,7 +11,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -196,7 +196,7 @@ def render(view: RunView) -> str:
         ledger=_ledger(view.counts),
         total=sum(view.counts.values()),
         manners={pick.manner: MANNERS.get(pick.manner, MANNERS["split"]) for pick in cards if pick.where is not None},
-        faithful=_faithful(view, cards),
+        faithful=_faithful(view),
         card_of_network=_tree(view.card) if view.card else None,
         quarantined=view.quarantined[:QUARANTINED],
         environment={str(name): _text(value) for name, value in view.environment.items()},
@@ -403,9 +403,9 @@ class _Faithful:
     threshold: float | None
 
 
-def _faithful(view: RunView, picks: Sequence[PickView]) -> _Faithful | None:
+def _faithful(view: RunView) -> _Faithful | None:
     """None where the run has no renderings, nothing measured, and nothing to say of what makes them."""
-    picks = [pick for pick in picks if pick.renderings or pick.numbers]
+    picks = [pick for pick in view.picks if pick.renderings or pick.numbers]
     if not (picks or view.rendered_by or view.card):
         return None
     columns = {

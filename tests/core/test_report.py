@@ -252,6 +252,15 @@ def test_numbers_are_grouped_and_told() -> None:
     assert "not available" in page.text
 
 
+def test_picks_beyond_the_cards_count_too() -> None:
+    """The distribution is the run's, not that of the picks that are shown at large."""
+    few, many = (
+        tuple(pick(r, trusted=True, threshold=0.25) for r in range(1, n + 1)) for n in (report.CARDS, report.CARDS + 9)
+    )
+    assert f"of {report.CARDS} checked" in render(run(picks=few))
+    assert f"of {report.CARDS + 9} checked" in render(run(picks=many))
+
+
 def test_how_faithful_the_run_is() -> None:
     made = [
         pick(i, numbers={TRUST: i / 8, "cosine_new": 0.125, "cosine_random": -0.1}, threshold=0.25, trusted=i >= 2)
