@@ -4,9 +4,9 @@ It alone chooses where a run takes place. Exit codes: 0 done; 1 it failed; 2 som
 3 `verify` found faults; 130 interrupted.
 """
 
-from deploy.commands import app, discovering, explaining, keeping, selecting, training
+from deploy.commands import app, discovering, evaluating, explaining, keeping, selecting, training
 
-__all__ = ["app", "discovering", "explaining", "keeping", "main", "selecting", "training"]
+__all__ = ["app", "discovering", "evaluating", "explaining", "keeping", "main", "selecting", "training"]
 
 
 def main() -> None:

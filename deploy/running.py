@@ -33,7 +33,7 @@ class Request:
     tags: of the run in Prefect's UI. scheduler: empty for a local cluster. workers: 0 for one a core.
     """
 
-    flow: Literal["discover", "explain", "train_inverter"]
+    flow: Literal["discover", "explain", "train_inverter", "evaluate", "learn"]
     given: dict[str, Any]
     tags: tuple[str, ...]
     archive: str

@@ -3,15 +3,15 @@
 from prefect import flow
 
 from flows.artifacts import gather, show
+from flows.ingesting import ingest
 from interpdisc_core.explanation import spread
-from interpdisc_core.ingest import ranges
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Stopwatch, Watch
 from interpdisc_core.runs import Inputs, Run
 from interpdisc_core.storage import Place
 from tasks.explain import explain
 from tasks.extract import extract
-from tasks.ingest import check, enlist, settle
+from tasks.ingest import settle
 from tasks.publish import publish
 from tasks.select import select
 
@@ -30,10 +30,7 @@ def discover(
     plan = plan or Plan()
     marks, clock = Watch(archive, watch), Stopwatch()
 
-    listing = enlist(archive, inputs)
-    marks.begin("ingest", listing.unchecked, "images")
-    parts = ranges(listing.unchecked, block, workers)
-    gather("ingest", [check.submit(archive, listing.name, rows, listing.turn, marks) for rows in parts])
+    listing = ingest(archive, inputs, block, workers, marks)
     settled = settle(archive, listing.name, plan, inputs, block, workers)
     clock.lap("ingest")
 

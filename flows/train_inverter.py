@@ -3,8 +3,8 @@
 from prefect import flow
 
 from flows.artifacts import finished, gather
+from flows.ingesting import ingest
 from flows.training_artifacts import show_checkpoint, show_epoch
-from interpdisc_core.ingest import ranges
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import Inputs
 from interpdisc_core.storage import Place
@@ -12,7 +12,6 @@ from interpdisc_core.training.enrolling import parted
 from interpdisc_core.training.epochs import history
 from interpdisc_core.training.finish import About
 from interpdisc_core.training.recipe import Recipe
-from tasks.ingest import check, enlist
 from tasks.train import deliver, enrol, prepare, score, train_epoch
 
 
@@ -35,11 +34,7 @@ def train_inverter(
     archives, others = parted(sources)
     listed = ""
     if others:
-        listing = enlist(archive, Inputs(sources=others))
-        marks.begin("ingest", listing.unchecked, "images")
-        parts = ranges(listing.unchecked, block, workers)
-        gather("ingest", [check.submit(archive, listing.name, rows, listing.turn, marks) for rows in parts])
-        listed = listing.name
+        listed = ingest(archive, Inputs(sources=others), block, workers, marks).name
     enrolled = finished(enrol.submit(archive, listed, archives, recipe, held_out or {}, workers))
 
     marks.begin("prepare", enrolled.unprepared, "images")

@@ -26,14 +26,17 @@ from interpdisc_core.images import Pixels
 Floats = npt.NDArray[np.float64]
 Window = tuple[float, float, float, float]
 
-# Stand-ins that matplotlib draws with, and the CSS that takes their place.
-_INK, _MUTED, _LINE, _ACCENT, _PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
+INK, MUTED, LINE, ACCENT, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
+"""Stand-ins that matplotlib draws with; the CSS variables of the page take their place."""
+HUES = ("#060101", "#060102", "#060103", "#060104", "#060105")
+"""The same for lines of several kinds: `--hue-1` to `--hue-5`, which a page with such a chart defines."""
 _THEME = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _LINE: "var(--line)",
-    _ACCENT: "var(--accent)",
-    _PAPER: "var(--card)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    ACCENT: "var(--accent)",
+    PAPER: "var(--card)",
+    **{stand_in: f"var(--hue-{number})" for number, stand_in in enumerate(HUES, 1)},
 }
 _HEAT = colormaps["magma"]
 _COLD = np.array([38, 132, 255], dtype=np.float64)
@@ -51,36 +54,36 @@ def score_curve(scores: Sequence[float], *, apart: bool, explained: int) -> Mark
     values = np.asarray(scores, dtype=np.float64)
     values = np.where(np.isfinite(values), values, np.nan)
     ranks = np.arange(1, len(values) + 1)
-    with _drawing("score"):
-        figure, axes = _axes("pick", "novelty score |x − x̂|²", len(values))
+    with themed("score"):
+        figure, axes = framed("pick", "novelty score |x − x̂|²", len(values))
         begin = 1 if apart else 0
         marker = {"marker": "o", "markersize": 3.2} if len(values) <= 120 else {}
-        axes.plot(ranks[begin:], values[begin:], color=_ACCENT, linewidth=1.6, **marker)  # type: ignore[arg-type]
+        axes.plot(ranks[begin:], values[begin:], color=ACCENT, linewidth=1.6, **marker)  # type: ignore[arg-type]
         if apart:
-            axes.plot(ranks[:1], values[:1], "o", markersize=4.5, markerfacecolor=_PAPER, markeredgecolor=_ACCENT)
+            axes.plot(ranks[:1], values[:1], "o", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=ACCENT)
         if explained < len(values):
-            axes.axvline(explained + 0.5, color=_MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+            axes.axvline(explained + 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
         axes.set_ylim(bottom=0, top=_ceiling(values))
         said = f"Novelty score by pick, from {_number(values, 0)} at pick 1 to {_number(values, -1)} at pick {len(values)}."
-        return _svg(figure, "score", said)
+        return svg(figure, "score", said)
 
 
 def discovery_chart(found: Discovery) -> Markup:
     """Distinct classes among the first i picks: the run, an oracle, and what a random order is expected to find."""
     i = np.arange(1, found.t + 1)
-    with _drawing("discovery"):
-        figure, axes = _axes("pick", f"classes found, of {found.classes}", found.t)
-        axes.plot(i, found.oracle, color=_MUTED, linewidth=1.1, linestyle=(0, (4, 2.5)), label="oracle")
+    with themed("discovery"):
+        figure, axes = framed("pick", f"classes found, of {found.classes}", found.t)
+        axes.plot(i, found.oracle, color=MUTED, linewidth=1.1, linestyle=(0, (4, 2.5)), label="oracle")
         axes.plot(
-            i[: len(found.curve)], found.curve, color=_ACCENT, linewidth=2.2, label="this run", drawstyle="steps-post"
+            i[: len(found.curve)], found.curve, color=ACCENT, linewidth=2.2, label="this run", drawstyle="steps-post"
         )
-        axes.plot(i, found.random, color=_MUTED, linewidth=1.3, label="random, expected")
+        axes.plot(i, found.random, color=MUTED, linewidth=1.3, label="random, expected")
         axes.set_ylim(0, max(found.classes, 1) * 1.06)
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.legend(loc="lower right", handlelength=2.2, borderaxespad=0.3)
         last = int(found.curve[-1]) if len(found.curve) else 0
         said = f"Discovery curve: {last} of {found.classes} classes among the first {len(found.curve)} picks."
-        return _svg(figure, "discovery", said)
+        return svg(figure, "discovery", said)
 
 
 def deletion_chart(deletion: Floats, *, name: str) -> Markup:
@@ -89,14 +92,14 @@ def deletion_chart(deletion: Floats, *, name: str) -> Markup:
     deletion (3, m) as in `interpdisc_core.runs.Explanation`. name: one of the page's identifiers, of this chart alone.
     """
     share, strongest, random = np.where(np.isfinite(deletion), deletion, np.nan)
-    with _drawing(name):
+    with themed(name):
         figure = Figure(figsize=(2.9, 1.45))
         figure.patch.set_alpha(0.0)
         axes = figure.add_axes((0.1, 0.23, 0.84, 0.71))
         axes.patch.set_alpha(0.0)
         axes.grid(axis="y")
-        axes.plot(share, random, color=_MUTED, linewidth=1.2, linestyle=(0, (3, 2)))
-        axes.plot(share, strongest, color=_ACCENT, linewidth=1.9, marker="o", markersize=2.6)
+        axes.plot(share, random, color=MUTED, linewidth=1.2, linestyle=(0, (3, 2)))
+        axes.plot(share, strongest, color=ACCENT, linewidth=1.9, marker="o", markersize=2.6)
         both = np.concatenate([strongest, random, [0.0, 1.0]])
         axes.set_ylim(float(np.nanmin(both)) - 0.04, float(np.nanmax(both)) + 0.06)
         axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
@@ -107,7 +110,7 @@ def deletion_chart(deletion: Floats, *, name: str) -> Markup:
             f"Novelty left when {100 * last:.3g} % of the cells are painted over: {_number(strongest, -1)} with the "
             f"map's strongest first, {_number(random, -1)} with random ones."
         )
-        return _svg(figure, name, said)
+        return svg(figure, name, said)
 
 
 def faithfulness_chart(rows: Sequence[tuple[str, Floats]], *, controls: int, threshold: float | None) -> Markup:
@@ -118,23 +121,23 @@ def faithfulness_chart(rows: Sequence[tuple[str, Floats]], *, controls: int, thr
     finite = [values[np.isfinite(values)] for _, values in rows]
     every = np.concatenate([*finite, [0.0, 1.0], [] if threshold is None else [threshold]])
     medians = [f"{float(np.median(values)):.2f}".replace("-", "−") if values.size else "none" for values in finite]
-    with _drawing("faithful"):
+    with themed("faithful"):
         figure = Figure(figsize=(4.9, 0.55 + 0.6 * len(rows)), layout="constrained")
         figure.patch.set_alpha(0.0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0.0)
         axes.grid(axis="x")
-        axes.axvline(0, color=_MUTED, linewidth=0.8)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
         if threshold is not None:
-            axes.axvline(threshold, color=_ACCENT, linewidth=0.9, linestyle=(0, (3, 3)))
+            axes.axvline(threshold, color=ACCENT, linewidth=0.9, linestyle=(0, (3, 3)))
         left, right = float(every.min()) - 0.04, float(every.max()) + 0.03
         for row, values in enumerate(finite):
-            colour = _ACCENT if row < len(rows) - controls else _MUTED
+            colour = ACCENT if row < len(rows) - controls else MUTED
             for at, text, ink, side in (
-                (left, rows[row][0], _INK, "left"),
-                (right, f"median {medians[row]}", _MUTED, "right"),
+                (left, rows[row][0], INK, "left"),
+                (right, f"median {medians[row]}", MUTED, "right"),
             ):
-                ground = {"facecolor": _PAPER, "edgecolor": "none", "pad": 1.5}
+                ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
                 axes.text(at, row - 0.36, text, color=ink, va="baseline", ha=side, bbox=ground)
             if values.size:
                 low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
@@ -147,7 +150,7 @@ def faithfulness_chart(rows: Sequence[tuple[str, Floats]], *, controls: int, thr
         axes.set_xlim(left, right)
         axes.set_xlabel("cosine with x − x̂: 1 is perfect, 0 unrelated")
         told = ", ".join(f"{title} {median}" for (title, _), median in zip(rows, medians, strict=True))
-        return _svg(figure, "faithful", f"Cosines over the picks, medians: {told}.")
+        return svg(figure, "faithful", f"Cosines over the picks, medians: {told}.")
 
 
 def style(ink: str, muted: str, line: str) -> dict[Any, Any]:
@@ -187,19 +190,20 @@ def drawing(settings: dict[Any, Any]) -> Iterator[None]:
         yield
 
 
-def _drawing(name: str) -> AbstractContextManager[None]:
-    """In colours that the page's take the place of; `name` salts the identifiers."""
-    return drawing({**style(_INK, _MUTED, _LINE), "svg.hashsalt": name})
+def themed(name: str) -> AbstractContextManager[None]:
+    """A context to draw in, in colours that the page's take the place of; `name` salts the identifiers."""
+    return drawing({**style(INK, MUTED, LINE), "svg.hashsalt": name})
 
 
-def _axes(across: str, up: str, last: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.9, 2.8), layout="constrained")
+def framed(across: str, up: str, last: int, *, high: float = 2.8) -> tuple[Figure, Axes]:
+    """A figure of a report's width and `high` inches, and its axes over picks 1 to `last`. across, up: what they show."""
+    figure = Figure(figsize=(4.9, high), layout="constrained")
     figure.patch.set_alpha(0.0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0.0)
     axes.grid(axis="y")
     axes.set_xlabel(across)
-    axes.set_title(up, loc="left", fontsize=9, color=_MUTED, pad=7)
+    axes.set_title(up, loc="left", fontsize=9, color=MUTED, pad=7)
     axes.set_xlim(1 - 0.02 * max(last, 2), max(last, 2) + 0.02 * max(last, 2))
     ticks = MaxNLocator(7, integer=True, min_n_ticks=1).tick_values(0, max(last, 2))
     axes.set_xticks([1, *(tick for tick in ticks if 1 < tick <= max(last, 2))])
@@ -215,8 +219,12 @@ def _number(values: Floats, index: int) -> str:
     return f"{values[index]:.4g}" if values.size else "nothing"
 
 
-def _svg(figure: Figure, name: str, said: str) -> Markup:
-    """The figure as one <svg> element, themed by CSS, with a text for those who cannot see it."""
+def svg(figure: Figure, name: str, said: str) -> Markup:
+    """The figure as one <svg> element, themed by CSS, with a text for those who cannot see it.
+
+    Made in the context `themed`. name: of the chart alone, as an identifier. The figure holds numbers and our own words
+    only: names that others gave go beside it.
+    """
     sink = io.StringIO()
     figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = sink.getvalue()

@@ -6,13 +6,12 @@ until there are no more. t is always stated with it.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
 
 Labels = Sequence[str | None]
 Curve = npt.NDArray[np.float64]
@@ -35,17 +34,38 @@ def oracle_curve(classes: int, t: int) -> npt.NDArray[np.int64]:
 
 def expected_random_curve(labels: Labels, t: int) -> Curve:
     """E c(i) for a random order without replacement, i = 1…t: Σ_c [1 − C(N − N_c, i) / C(N, i)]. Exact."""
-    sizes = np.array(list(Counter(label for label in labels if label).values()), dtype=np.float64)[:, None]
-    total, i = len(labels), np.arange(1, t + 1, dtype=np.float64)[None]
-    left = total - sizes - i
-    missed = (
-        gammaln(total - sizes + 1)
-        - gammaln(np.maximum(left, 0) + 1)
-        - gammaln(total + 1)
-        + gammaln(np.maximum(total - i, 0) + 1)
-    )
-    curve: Curve = (1.0 - np.where(left < 0, 0.0, np.exp(missed))).sum(axis=0)
+    sizes, often = _sizes(labels)
+    curve: Curve = often @ (1.0 - _missed(len(labels), sizes, t))
     return curve
+
+
+def random_band(labels: Labels, t: int) -> Curve:
+    """The standard deviation of c(i) (t,) for a random order without replacement, i = 1…t. Exact.
+
+    With m_c(i) = C(N − N_c, i) / C(N, i), the probability that class c is missed by i picks, and m_cd(i) that of both
+    c and d, C(N − N_c − N_d, i) / C(N, i): Var c(i) = Σ_c m_c (1 − m_c) + Σ_{c≠d} (m_cd − m_c m_d).
+    """
+    sizes, often = _sizes(labels)
+    missed = _missed(len(labels), sizes, t)
+    variance = often @ (missed * (1.0 - missed))
+    for size, count, alone in zip(sizes, often, missed, strict=True):  # classes of one size are alike
+        others = often - (sizes == size)
+        variance = variance + count * (others @ (_missed(len(labels), sizes + size, t) - missed * alone))
+    band: Curve = np.sqrt(np.maximum(variance, 0.0))
+    return band
+
+
+def _sizes(labels: Labels) -> tuple[Curve, Curve]:
+    """The different sizes of classes (s,), and how many classes have each (s,)."""
+    counts = Counter(Counter(label for label in labels if label).values())
+    return np.array(sorted(counts), dtype=np.float64), np.array([counts[size] for size in sorted(counts)], dtype=float)
+
+
+def _missed(total: int, sizes: Curve, t: int) -> Curve:
+    """C(total − size, i) / C(total, i) (s, t): i picks of `total` rows have none of `size` given ones, i = 1…t."""
+    left = total - np.arange(t, dtype=np.float64)  # rows there are at each pick
+    # As a product, which loses nothing in a large collection, as logarithms of factorials do.
+    return np.cumprod(np.maximum(left - sizes[:, None], 0.0) / np.maximum(left, 1.0), axis=1, dtype=np.float64)
 
 
 def nauc(curve: npt.ArrayLike, classes: int, t: int) -> float:
@@ -64,6 +84,15 @@ def nauc_whi2018(curve: npt.ArrayLike, classes: int, t: int) -> float | None:
         return None
     reached = np.asarray(curve, dtype=np.float64)[: t - 1]
     return float(100.0 * reached.sum() / (classes * (classes + 1) / 2 + classes * (t - classes)))
+
+
+AT = (10, 25, 50, 100, 300)
+"""Picks after which tables say how many classes were found."""
+
+
+def found_at(firsts: Mapping[str, int], at: Sequence[int] = AT) -> dict[int, int]:
+    """How many classes were found by so many picks. firsts: class -> its first pick, from 1."""
+    return {picks: sum(first <= picks for first in firsts.values()) for picks in at}
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, worke
     run.begin(plan, inputs, members, environment())
     store = FeatureStore(archive, plan.features)
     store.describe(plan.representation)
-    blocks, images = _left(store, members)
+    blocks, images = unextracted(store, members)
     ledger = catalog.counts(latest[row["key"]] for row in listed)
     run.place.write_json("ledger.json", {"listing": listing, "inputs": len(listed)})
     return Settled(run.id, len(candidates), len(members) - len(candidates), blocks, images, ledger, turn + 1)
@@ -293,7 +293,8 @@ def _members(listed: list[dict[str, Any]], latest: dict[str, Entry]) -> list[Mem
     return sorted(unique, key=lambda member: (member.role != "candidate", member.id))
 
 
-def _left(store: FeatureStore, members: list[Member]) -> tuple[tuple[Block, ...], int]:
+def unextracted(store: FeatureStore, members: list[Member]) -> tuple[tuple[Block, ...], int]:
+    """The blocks that hold members and are not complete, and how many images these are."""
     known = {number: Batch.read(store.archive, number) for number in sorted({member.batch for member in members})}
     wanted = sorted({Block(member.batch, member.row // known[member.batch].block) for member in members})
     done = {number: store.done(number) for number in known}

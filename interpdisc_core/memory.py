@@ -68,10 +68,10 @@ class Record:
         n may be 0. Summed in blocks of BLOCK rows in order, so the bits do not depend on how the pieces are cut.
         Raises PlanError for items that are not finite numbers (n, d), and for no pieces at all.
         """
-        total: _Sum | None = None
+        total: Sum | None = None
         with threadpool_limits(limits=1, user_api="blas"):
             for block in _blocks(name, (rows,) if isinstance(rows, np.ndarray) else rows):
-                total = _Sum(block.shape[1]) if total is None else total
+                total = Sum(block.shape[1]) if total is None else total
                 total.include(block)
             if total is None:
                 raise PlanError(f"batch {name!r}: no rows were given, so their dimension is not known.")
@@ -194,14 +194,14 @@ class Memory:
         with contextlib.suppress(FileNotFoundError, _Damaged):
             return _unpack_seen(key, self._place.read(path))
         with threadpool_limits(limits=1, user_api="blas"):
-            total = _Sum(files[0].dimension)
+            total = Sum(files[0].dimension)
             for file in files:
                 record = self._read(file)
                 if record.rows is not None:
                     total.include(record.rows)
                 elif record.scatter is not None:
                     total.merge(record.count, record.mean, record.scatter)
-            data = _pack_seen(key, _model(total))
+            data = _pack_seen(key, model_of(total))
         # Who may only read the archive has its horizons all the same.
         with contextlib.suppress(StoreError, OSError):
             self._place.write(path, data)
@@ -276,8 +276,11 @@ class _File(NamedTuple):
         return f"records/{self.batch}.{self.dimension}.{self.digest}.bin"
 
 
-class _Sum:
-    """The sum of items that come in a fixed order: held as they are while they are fewer than d, then as a scatter."""
+class Sum:
+    """The sum of items that come in a fixed order: held as they are while they are fewer than d, then as a scatter.
+
+    count: of items. mean (d,) and scatter (d, d) about it are theirs once there are d; until then `rows` has all.
+    """
 
     def __init__(self, dimension: int) -> None:
         self.count, self.mean = 0, np.zeros(dimension)
@@ -330,8 +333,8 @@ def _mean(rows: Features) -> Floats:
     return total / max(len(rows), 1)
 
 
-def _model(total: _Sum) -> Seen:
-    """The singular values and axes of a sum, signs fixed."""
+def model_of(total: Sum) -> Seen:
+    """What a sum of at least one item holds, as `Memory.horizon` says; the sum is not changed and may go on."""
     held, scatter = total.rows(), total.scatter
     if held is not None:
         seen = Seen.of(np.asarray(held, dtype=np.float64))

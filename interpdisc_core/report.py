@@ -1,25 +1,18 @@
 """A run as one self-contained HTML page: what was found, how new it is, where, and how far to trust the pictures.
 
 `render` is a function of its view alone: no clock, no file but the template, no network; the same view gives the
-same string. Names are hostile input: the template escapes everything, and characters that would reorder or hide text
-are shown by their number.
+same string. Names are hostile input, see `interpdisc_core.pages`.
 """
 
-import base64
-import io
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from PIL import Image
 
 from interpdisc_core import charts
@@ -27,6 +20,7 @@ from interpdisc_core.charts import Floats, Window
 from interpdisc_core.evaluation import Discovery, nauc_whi2018
 from interpdisc_core.images import Pixels
 from interpdisc_core.measures import MEASURES, TRUST, Measure
+from interpdisc_core.pages import Photo, count, environment, number
 
 CARDS = 50
 """Picks that get a card of their own; those after are in the contact sheet and a table."""
@@ -178,7 +172,7 @@ def render(view: RunView) -> str:
     cards = view.picks[:CARDS]
     opening = _opening(view)
     built = [_card(pick) for pick in cards]
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         view=view,
         cards=built,
         thumbs=[_Thumb.of(pick) for pick in view.picks],
@@ -205,29 +199,15 @@ def render(view: RunView) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Photo:
-    """A JPEG as a data URI, and its size in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-    @property
-    def ratio(self) -> float:
-        """Width over height, kept within what a page can lay out."""
-        return min(max(self.width / self.height, 0.05), 40.0)
-
-
-@dataclass(frozen=True, slots=True)
 class _Thumb:
     """A pick on the contact sheet."""
 
     pick: PickView
-    photo: _Photo | None
+    photo: Photo | None
 
     @classmethod
     def of(cls, pick: PickView) -> "_Thumb":
-        return cls(pick, None if pick.picture is None else _photo(pick.picture, _THUMB, box=(176, 112)))
+        return cls(pick, None if pick.picture is None else Photo.of(pick.picture, _THUMB, box=(176, 112)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +233,7 @@ class _Panel:
     title: str
     is_: str
     is_not: str
-    photo: _Photo | None
+    photo: Photo | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,32 +260,32 @@ class _Card:
     """A pick with its pictures encoded. outline: CSS of the window. panels: in their order, or none at all."""
 
     pick: PickView
-    plain: _Photo | None
+    plain: Photo | None
     outline: str
-    heat: _Photo | None
+    heat: Photo | None
     scale: _Scale | None
     panels: tuple[_Panel, ...]
     comparable: bool
     badge: _Badge | None
     groups: list[tuple[str, list[_Value]]]
     deletion: Markup | None
-    nearest: tuple[tuple[NearView, _Photo | None, int | None], ...]
+    nearest: tuple[tuple[NearView, Photo | None, int | None], ...]
 
 
 def _card(pick: PickView) -> _Card:
     where = _usable(pick.where)
-    shown = {name: _photo(_enlarged(pick.renderings[name]), _PANEL) for name in PANELS if name in pick.renderings}
+    shown = {name: Photo.of(_enlarged(pick.renderings[name]), _PANEL) for name in PANELS if name in pick.renderings}
     shown.pop("image", None)
     comparable = {"control", "expected"} <= shown.keys()
     plain = heat = None
     if pick.picture is not None:
-        plain = _photo(pick.picture, _PHOTO)
-        heat = None if where is None else _photo(charts.overlay(pick.picture, where, pick.window), _HEATED)
+        plain = Photo.of(pick.picture, _PHOTO)
+        heat = None if where is None else Photo.of(charts.overlay(pick.picture, where, pick.window), _HEATED)
         if shown:
-            shown["image"] = _photo(charts.crop(pick.picture, pick.window), _PANEL, box=(_SIDE, _SIDE))
+            shown["image"] = Photo.of(charts.crop(pick.picture, pick.window), _PANEL, box=(_SIDE, _SIDE))
     panels = tuple(_Panel(key, *told, shown.get(key)) for key, told in PANELS.items()) if shown else ()
     nearest = tuple(
-        (near, None if near.picture is None else _photo(near.picture, _THUMB, box=(160, 112)), _rank_of(near.role))
+        (near, None if near.picture is None else Photo.of(near.picture, _THUMB, box=(160, 112)), _rank_of(near.role))
         for near in pick.nearest
     )
     scale = None if where is None else _scale(where, pick.score)
@@ -518,25 +498,6 @@ def _rank_of(role: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _photo(pixels: Pixels, most: int, *, box: tuple[int, int] | None = None) -> _Photo:
-    """Pixels (h, w, 3) as a JPEG of at most `most` bytes: of lower quality, then smaller, where it takes more."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if box is not None:
-        image.thumbnail(box, Image.Resampling.LANCZOS)
-    while True:
-        for quality in (82, 72, 60, 45):
-            data = _jpeg(image, quality)
-            if len(data) <= most or max(image.size) <= 32:
-                return _Photo("data:image/jpeg;base64," + base64.b64encode(data).decode(), image.width, image.height)
-        image = image.resize((max(image.width * 3 // 4, 1), max(image.height * 3 // 4, 1)), Image.Resampling.LANCZOS)
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, "JPEG", quality=quality, optimize=True)
-    return sink.getvalue()
-
-
 def _whi2018_random(found: Discovery | None) -> float | None:
     return nauc_whi2018(found.random, found.classes, found.t) if found else None
 
@@ -561,63 +522,3 @@ def _ledger(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-
-
-_REORDERING = {0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF}
-
-
-def visible(value: Any, keep: str = "") -> Any:
-    """Text with control characters, direction marks and lone surrogates written as ⟨U+202E⟩; all else as it is."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join(
-        f"⟨U+{ord(c):04X}⟩"
-        if c not in keep and (ord(c) in _REORDERING or unicodedata.category(c) in ("Cc", "Cs"))
-        else c
-        for c in value
-    )
-
-
-def verbatim(text: str) -> Markup:
-    """Text whose line breaks and tabs are kept, escaped."""
-    return escape(visible(text, keep="\n\t"))
-
-
-def number(value: float, digits: int = 4) -> str:
-    """That many significant digits, with powers of ten for very large and very small ones."""
-    if not math.isfinite(value):
-        return "not finite" if math.isinf(value) else "not available"
-    if value == 0:
-        return "0"
-    size = math.floor(math.log10(abs(value)))
-    if -4 <= size <= 6:
-        return f"{value:,.{max(digits - 1 - size, 0)}f}".replace("-", "−")
-    return f"{value:.2e}".replace("e+", " × 10^").replace("e-", " × 10^−").replace("-", "−").replace("^−0", "^−")
-
-
-def count(value: int) -> str:
-    """6712 as 6,712."""
-    return f"{value:,}"
-
-
-def seconds(value: float) -> str:
-    """A duration: 0.03 s, 12.4 s, 3 min 12 s, 2 h 05 min."""
-    if not math.isfinite(value) or value < 60:
-        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
-    minutes = round(value) // 60
-    return f"{minutes} min {round(value) % 60:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def short(text: str) -> str:
-    """A name for where there is little room: its beginning and its end."""
-    return text if len(text) <= 72 else f"{text[:44]} … {text[-24:]}"
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(number=number, count=count, seconds=seconds, short=short, verbatim=verbatim)
-    return environment

@@ -5,8 +5,7 @@ To add one: write a frozen dataclass with a `kind` and the methods of `Represent
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,19 @@ from pydantic import Field
 
 from interpdisc_core import digest
 from interpdisc_core.images import Pixels
+from interpdisc_core.representations.crops import Crops as Crops
+from interpdisc_core.representations.learned_network import LearnedNetwork as LearnedNetwork
 from interpdisc_core.representations.lite0 import EfficientNetLite0 as EfficientNetLite0
+from interpdisc_core.representations.local_binary_patterns import LocalBinaryPatterns as LocalBinaryPatterns
 from interpdisc_core.representations.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from interpdisc_core.representations.oriented_gradients import OrientedGradients as OrientedGradients
 from interpdisc_core.representations.pixels import PixelValues as PixelValues
+from interpdisc_core.representations.sift_words import SiftWords as SiftWords
+from interpdisc_core.representations.squeezenet import SqueezeNet as SqueezeNet
 from interpdisc_core.representations.torchvision_layer import TorchvisionLayer as TorchvisionLayer
+from interpdisc_core.representations.vgg19 import VGG19 as VGG19
+from interpdisc_core.representations.weights import content_of, named
+from interpdisc_core.storage import Place
 
 Manner = Literal["split", "energy"]
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]
@@ -61,8 +69,47 @@ class Represents(Protocol):
         """
 
 
+@runtime_checkable
+class Learns(Protocol):
+    """What a representation does besides, whose weights come from the collection itself."""
+
+    @property
+    def learned(self) -> str:
+        """The address of the file of weights, a local path or s3://; empty: not learned yet."""
+
+    @property
+    def sample(self) -> int:
+        """At most so many images are learned from."""
+
+    def learn(self, images: Pixels, place: Place, report: Callable[[float], None]) -> bytes:
+        """The content of a safetensors file of weights, learned from prepared images.
+
+        images: (n, side, side, 3) uint8, n at least 1. place: keeps checkpoints, so that a call that was interrupted
+        goes on from there, to the same bytes. report: is called with the share that is done, 0…1, never less than
+        before. Raises PlanError where nothing can be learned from these images.
+        """
+
+    def having(self, address: str) -> Self:
+        """The same representation with its weights at `address`; `learned` of it is `address`.
+
+        The settings of one with none, `having("")`, and the content of the file name its features. `load()` and
+        `network()` of one that has not learned raise WeightsError.
+        """
+
+
 Representation = Annotated[
-    EfficientNetLite0 | MobileNetV2 | TorchvisionLayer | PixelValues, Field(discriminator="kind")
+    EfficientNetLite0
+    | MobileNetV2
+    | SqueezeNet
+    | VGG19
+    | TorchvisionLayer
+    | Crops
+    | SiftWords
+    | LocalBinaryPatterns
+    | OrientedGradients
+    | PixelValues
+    | LearnedNetwork,
+    Field(discriminator="kind"),
 ]
 Normalisation = Literal["none", "l2"]
 
@@ -70,8 +117,8 @@ Normalisation = Literal["none", "l2"]
 def features_of(representation: Any) -> str:
     """The digest that names a representation's features, in an archive and in an inverter's checkpoint.
 
-    Weights that are given as a file count by their content, so a changed file is another representation.
+    Weights that are given as a file count by their content, so a changed file is another representation; of weights
+    that were learned the content alone counts, wherever the file is. Raises WeightsError where such a file is named
+    and is not there.
     """
-    weights = getattr(representation, "weights", "")
-    content = digest.of_file(weights) if weights and Path(weights).is_file() else ""
-    return digest.of_json([digest.of_settings(representation), content])
+    return digest.of_json([digest.of_settings(named(representation)), content_of(representation)])

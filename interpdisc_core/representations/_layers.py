@@ -1,4 +1,4 @@
-"""What networks on images share: the normalisation of ImageNet, and the split of a score over the cells of a layer."""
+"""What networks on images share: how they are given them, and the mean over a layer's cells and a score's split."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from interpdisc_core.images import Pixels
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE = (103.939, 116.779, 123.68)
 
 
 class Normalised(torch.nn.Module):
@@ -24,6 +25,34 @@ class Normalised(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - self.mean) / self.std
+
+
+class BlueGreenRed(torch.nn.Module):
+    """Images (n, 3, h, w) in 0…255, RGB, as networks of Caffe take them: channels turned round, less their means."""
+
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(_CAFFE).view(1, 3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flip(1) - self.mean
+
+
+class Averaged(torch.nn.Module):
+    """Images (n, 3, h, w) in 0…255 to the mean (n, d) of what `layers` makes of `given(images)` over its cells.
+
+    cells: or to the cells themselves, (n, d, gy, gx).
+    """
+
+    def __init__(self, given: torch.nn.Module, layers: torch.nn.Module, *, cells: bool) -> None:
+        super().__init__()
+        self.given, self.layers, self.cells = given, layers, cells
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layers(self.given(images))
+        return found if self.cells else found.mean((2, 3))
 
 
 def split(

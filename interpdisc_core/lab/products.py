@@ -1,0 +1,46 @@
+"""What an experiment makes for its readers, besides its cells; and what several of them need for it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from interpdisc_core.errors import Unreadable
+from interpdisc_core.extraction import pixels
+from interpdisc_core.images import Pixels
+from interpdisc_core.runs import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """files: by name. page: which of them a person opens. headline: what it says, in a sentence. markdown: its tables."""
+
+    files: dict[str, bytes]
+    page: str
+    headline: str
+    summary: dict[str, Any]
+    markdown: str
+
+
+def thumbnail(member: Member, side: int = 160) -> Pixels | None:
+    """A member's picture (h, w, 3) uint8, at most `side` pixels on its long side; None where it cannot be read any more."""
+    try:
+        picture = Image.fromarray(pixels(member.uri, member.sha256, at_least=side))
+    except Unreadable:
+        return None
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def slug(title: str) -> str:
+    """A title as letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "experiment"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown, the first column to the left."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
