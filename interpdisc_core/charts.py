@@ -29,7 +29,7 @@ Window = tuple[float, float, float, float]
 INK, MUTED, LINE, ACCENT, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
 """Stand-ins that matplotlib draws with; the CSS variables of the page take their place."""
 HUES = ("#060101", "#060102", "#060103", "#060104", "#060105")
-"""The same for lines of several kinds: `--hue-1` to `--hue-5`, which a page with such a chart defines."""
+"""The same for lines of several kinds: `--hue-1` to `--hue-5`."""
 _THEME = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",

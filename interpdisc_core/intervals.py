@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from interpdisc_core.evaluation import oracle_curve
 
@@ -66,7 +66,7 @@ def of_draws(values: Sequence[float], level: float = LEVEL) -> Interval:
     if len(some) < 2:
         return Interval(len(some), float(some.mean()) if len(some) else nan, nan, nan, nan)
     mean, sd = float(some.mean()), float(some.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, len(some) - 1)) * sd / float(np.sqrt(len(some)))
+    half = float(stdtrit(len(some) - 1, (1 + level) / 2)) * sd / float(np.sqrt(len(some)))
     return Interval(len(some), mean, sd, mean - half, mean + half)
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Novel = npt.NDArray[np.bool_]
 
@@ -118,11 +117,11 @@ def ranking_scores(novel: npt.ArrayLike, picked: Sequence[int]) -> tuple[float |
     rows, count, made = len(novel), int(novel.sum()), len(picked)
     if not count:
         return None, None
-    place = np.full(rows, made + 1.0)
+    place = np.full(rows, made + (rows - made + 1) / 2)  # the midrank of those that are left
     place[np.asarray(picked, dtype=np.intp)] = np.arange(1, made + 1)
     roc = None
     if count < rows:
-        roc = 1.0 - (rankdata(place)[novel].sum() - count * (count + 1) / 2) / (count * (rows - count))
+        roc = 1.0 - (place[novel].sum() - count * (count + 1) / 2) / (count * (rows - count))
     order = novel[np.asarray(picked, dtype=np.intp)]
     found, left = int(order.sum()), count - int(order.sum())
     precisions = np.cumsum(order)[order] / (np.flatnonzero(order) + 1)

@@ -67,7 +67,7 @@ def arrange(url: str, collection: str, study: Study, workers: int) -> Arranged:
     parts = [
         some[start : start + most] for some in by_representation.values() for start in range(0, len(some), most)
     ]  # fmt: skip
-    place.write_json("study.json", studies.to_json(study))
+    place.write("study.json", studies.text(study))
     place.write_json("cells.json", {
         "collection": collection, "among": [int(row) for row in among], "cells": [asdict(cell) for cell, _ in every],
     })  # fmt: skip

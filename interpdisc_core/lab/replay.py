@@ -11,11 +11,12 @@ the calendar says. A class's first day (its debut) is the first day that has an 
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
 from interpdisc_core.errors import PlanError
@@ -128,7 +129,8 @@ def oracle(days: Sequence[Day | None], labels: Labels, budget: int | None) -> Re
     """The best that anyone can do with so many pictures a day: the most classes found after any number of pictures.
 
     A matching of pictures to classes, extended picture by picture; one that is used once stays in use, so that no other
-    has found more at any time. Where there are more new classes than pictures, some come on a later day.
+    has found more at any time. Where there are more new classes than pictures, some come on a later day; of all such
+    matchings it is one with the most classes on their first day, and of these with the least delay.
     """
     _, parts = _by_day(days)
     there = [dict(reversed([(labels[row], row) for row in rows if labels[row]])) for rows in parts]  # the first row
@@ -148,7 +150,18 @@ def oracle(days: Sequence[Day | None], labels: Labels, budget: int | None) -> Re
         for place in range(len(rows) if budget is None else min(budget, len(rows))):
             if len(holder) == len(classes) or not use((number, place), set()):
                 break
-    found = {(number, there[number][label]) for label, (number, _) in holder.items()}
+    used = sorted(number for number, _ in holder.values())
+    debut = {one.label: one.number for one in _debuts(parts, labels)}
+    late, never = len(parts) + 1, (len(parts) + 1) * (len(classes) + 1) ** 2
+    cost = [
+        [
+            never if label not in there[day] else (day > debut[label]) * late * len(classes) + day - debut[label]
+            for label in classes
+        ]
+        for day in used
+    ]
+    rows, columns = linear_sum_assignment(np.array(cost, dtype=np.float64).reshape(len(used), len(classes)))
+    found = {(used[row], there[used[row]][classes[column]]) for row, column in zip(rows, columns, strict=True)}
     return _given(days, lambda rows, number: np.array(sorted(rows, key=lambda row: ((number, row) not in found, row))))
 
 
@@ -253,6 +266,19 @@ def tally(replay: Replay, labels: Labels, budget: int | None) -> Tally:
         replay, labels, budget, of.astype(np.float64), len(waited), sum(wait == 0 for wait in waited), float(sum(waited)),
         reached, best,
     )  # fmt: skip
+
+
+def bounds(days: Sequence[Day | None], labels: Labels, budget: int | None) -> Tally:
+    """The best that is possible in each measurement; `oracle`'s but for two that are bounded by themselves.
+
+    first_day: on each day as many new classes as there are pictures. prequential: 100, the same. No single order need reach
+    all of them: a class that is put off may be the only one to be found later.
+    """
+    best = oracle(days, labels, budget)
+    first = sum(
+        len(new) if budget is None else min(budget, len(new)) for new in _news(best, labels).values()
+    )  # fmt: skip
+    return replace(tally(best, labels, budget), first_day=first, prequential=100.0 if first else 0.0)
 
 
 def expected_tally(days: Sequence[Day | None], labels: Labels, budget: int | None) -> Tally:

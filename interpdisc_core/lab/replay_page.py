@@ -85,7 +85,7 @@ class ReplayView:
     """A replay. budgets: pictures a day, rising, at least one. methods: at least one. classes: in order of their debuts.
 
     about: sentences on what was replayed and how. dayless: images that have no day and are left out. oracles: of each
-    budget the most classes (t,) that can be found. best: the tally of that, a budget.
+    budget the most classes (t,) that can be found. best: the best possible in each measurement, see `replay.bounds`.
     """
 
     title: str
@@ -105,11 +105,10 @@ def oracle_view(
     days: Sequence[Day | None], labels: Labels, budgets: Sequence[int]
 ) -> tuple[tuple[Tally, ...], tuple[Curve, ...]]:
     """`best` and `oracles` of a view: the best that anyone can do at each budget."""
-    of = [replays.oracle(days, labels, budget) for budget in budgets]
     return (
-        tuple(replays.tally(one, labels, budget) for one, budget in zip(of, budgets, strict=True)),
+        tuple(replays.bounds(days, labels, budget) for budget in budgets),
         tuple(
-            replays.curve(one, labels, budget).astype(np.float64) for one, budget in zip(of, budgets, strict=True)
+            replays.curve(replays.oracle(days, labels, budget), labels, budget).astype(np.float64) for budget in budgets
         ),
     )  # fmt: skip
 

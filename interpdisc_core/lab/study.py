@@ -5,6 +5,7 @@ selectors (or other methods), on every one of its trials. A cell is one of these
 the names that they are given here.
 """
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from interpdisc_core import plan
 from interpdisc_core.errors import PlanError
-from interpdisc_core.lab.label_errors import Method, Neighbours, WithinClass
+from interpdisc_core.lab.label_errors import Confident, Method, Neighbours, WithinClass
 from interpdisc_core.lab.trials import Trials, Whole, compiled
 from interpdisc_core.representations import EfficientNetLite0, Representation
 from interpdisc_core.selectors import Demud, Selector, Shuffle
@@ -56,7 +57,9 @@ class LabelErrors:
     representations: dict[str, Representation] = field(default_factory=lambda: {"lite0 pooled": EfficientNetLite0()})
     treatments: dict[str, Treatment] = field(default_factory=lambda: {"raw": Treatment()})
     methods: dict[str, Method] = field(
-        default_factory=lambda: {"DEMUD within a class": WithinClass(), "neighbours disagree": Neighbours()}
+        default_factory=lambda: {
+            "DEMUD within a class": WithinClass(), "neighbours disagree": Neighbours(), "confident learning": Confident(),
+        }  # fmt: skip
     )
     trials: dict[str, Trials] = field(default_factory=lambda: {"all images": Whole()})
     rates: tuple[float, ...] = (0.02, 0.05, 0.1)
@@ -158,6 +161,11 @@ def read(path: str) -> Study:
 def to_json(study: Study) -> dict[str, Any]:
     """The study as a JSON value that `parse` reads back to an equal one."""
     return asdict(study)
+
+
+def text(study: Study) -> bytes:
+    """The study as the bytes of a JSON file; names stay in their order, which is that of tables."""
+    return json.dumps(to_json(study), indent=1).encode() + b"\n"
 
 
 def _named(experiment: Any, fields: tuple[str, ...]) -> None:

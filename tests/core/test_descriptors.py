@@ -506,7 +506,7 @@ def test_of_equally_strong_key_points_no_more_are_kept() -> None:
             image[top : top + 6, left : left + 6] = 150
     image[60:66, 60:66] = 230
     points = cv2.SIFT.create(nfeatures=5).detect(grey(image), None)
-    assert len(points) == 60  # four directions of the bright patch, and the four of each of fourteen others alike
+    assert len(points) == 64  # four directions of the bright patch, and four of each of fifteen others, all alike
     found = SiftWords(side=160, keypoints=5).describer()(image)
     assert len(found) == 5
     strongest = SiftWords(side=160, keypoints=4).describer()(image)
@@ -550,8 +550,10 @@ def test_learning_that_is_interrupted_goes_on(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(Killed):
         WORDS.learn(images, place, kill)
     monkeypatch.setattr(SiftWords, "describer", lambda _: pytest.fail("described anew"))
-    assert WORDS.learn(images, place, silent) == straight
+    assert WORDS.having("of an earlier vocabulary").learn(images, place, silent) == straight
     monkeypatch.undo()
+    other = SiftWords(**(vars(WORDS) | {"keypoints": 9}))  # beside what is kept of the first
+    assert other.learn(images, place, silent) == other.learn(images, Place.of(tmp_path / "other"), silent) != straight
     assert WORDS.learn(patches(12, 96, seed=9), place, silent) != straight
 
 

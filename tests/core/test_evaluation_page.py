@@ -82,7 +82,9 @@ def study(*sections: TrialsView, **changes: Any) -> StudyView:
 @cache
 def plenty() -> tuple[Line, ...]:
     """Sixty lines of one draw."""
-    return tuple(line(method, seed) for seed in range(20) for method in ("ours", "SVD", "far"))
+    return tuple(
+        line(method, 3 * i + j, representation=f"features {i}") for i in range(20) for j, method in enumerate(("ours", "SVD", "far"))
+    )  # fmt: skip
 
 
 def names_of(text: str) -> list[str]:
@@ -153,9 +155,6 @@ def test_every_line_is_in_the_table_once_best_first() -> None:
     assert re.findall(r'<td class="n mean">([\d.]+)</td>', table) == [f"{one.nauc.mean:.2f}" for one in in_order]
     ranking = text[text.index('<ol class="ranking"') : text.index("</ol>")]
     assert re.findall(r"<b>([\d.]+)</b>", ranking) == [f"{one.nauc.mean:.2f}" for one in in_order]
-    assert names_of(render(study(trials(lines[::-1])))) == names_of(text), (
-        "the order in which they come does not matter"
-    )
 
 
 def test_rows_have_as_many_cells_as_there_are_columns() -> None:
@@ -183,8 +182,9 @@ def test_numbers_are_there() -> None:
     page = Page(render(study(trials([one], band=None))))
     text = " ".join(page.text.split())
     assert one.whi2018 is not None
+    assert one.nauc.high > 100, "Student's interval, of three draws"
     for said in (
-        f"{one.nauc.mean:.2f}", f"± {one.nauc.sd:.2f}", f"{one.whi2018.mean:.2f}", f"{one.nauc.low:.1f} to {one.nauc.high:.1f}",
+        f"{one.nauc.mean:.2f}", f"± {one.nauc.sd:.2f}", f"{one.whi2018.mean:.2f}", f"{one.nauc.low:.1f} to 100.0",
         f"{one.nauc.mean - one.random:+.1f}".replace("-", "−"), "0.125", "0.250", "0.750", "12.25", "0.500", "0.062", "0.875",
         "2 near ties", "stopped early: nothing was new any more, in 1 of 3 draws", "interpdisc evaluate photos", "3.11",
     ):  # fmt: skip
@@ -200,7 +200,7 @@ def test_problems_are_shown() -> None:
     assert "lite0, raw, RX, all, draw 1" in page.text
     assert page.text.count(why) == 2, "in the table and in the list"
     assert "1 result is missing" in page.text
-    assert "missing" not in Page(render(study(trials([line()])))).text
+    assert "is missing" not in Page(render(study(trials([line()])))).text
 
 
 @pytest.mark.parametrize("lines", [

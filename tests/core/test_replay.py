@@ -15,6 +15,7 @@ from interpdisc_core.evaluation import discovery_curve, expected_random_curve, o
 from interpdisc_core.lab.replay import (
     Day,
     Replay,
+    bounds,
     chronological,
     curve,
     days_of,
@@ -298,7 +299,18 @@ def test_the_oracle_is_the_best_of_all_orders(
     choices = [list(itertools.permutations(rows, min(budget, len(rows)))) for rows in parts]
     assume(np.prod([len(one) for one in choices]) <= 3000)
     every = [discovery_curve([labels[row] for rows in one for row in rows]) for one in itertools.product(*choices)]
-    assert curve(oracle(days, labels, budget), labels, budget).tolist() == np.max(every, axis=0).tolist()
+    best = oracle(days, labels, budget)
+    assert curve(best, labels, budget).tolist() == np.max(every, axis=0).tolist()
+    orders = [made(one) for one in itertools.product(*choices)]
+    looks = [_waits(parts, one, labels) for one in orders]
+    assert bounds(days, labels, budget).first_day == max(sum(w == 0 for w in one.values()) for one in looks)
+    as_good = [
+        (sum(w != 0 for w in one.values()), sum(one.values()))
+        for one, found in zip(looks, every, strict=True)
+        if found.tolist() == np.max(every, axis=0).tolist()
+    ]
+    waits = [wait for wait in delays(best, labels, budget).values() if wait is not None]
+    assert (sum(wait != 0 for wait in waits), sum(waits)) == min(as_good)
 
 
 @given(missions(images=7), BUDGETS)
@@ -321,6 +333,22 @@ def test_expectations_are_means_over_all_orders(
     for debut in debuts(every[0], labels):
         ranks = [needed(one, labels)[debut.label] for one in every]
         assert needed_by_chance(debut) == pytest.approx(np.mean(ranks))
+
+
+def _waits(parts: list[list[int]], looked: Replay, labels: list[str | None]) -> dict[str, int]:
+    """Days from its debut until a class is looked at, of those that are: `looked` has a budget's rows alone."""
+    debut = {labels[row]: number for number in reversed(range(len(parts))) for row in parts[number]}
+    found = {labels[row]: number for number in reversed(range(len(parts))) for row in looked.lists[number]}
+    return {name: number - debut[name] for name, number in found.items() if name}
+
+
+def test_what_is_best_is_best_measure_by_measure() -> None:
+    """One picture a day; c can be found later and a cannot: all three found, or two on their first day, but not both."""
+    days: list[Day | None] = [1, 1, 2, 2, 3]
+    labels: list[str | None] = ["a", "b", "a", "c", "c"]
+    best = bounds(days, labels, 1)
+    assert (best.found, best.first_day, best.attainable, best.prequential) == (3, 2, 100, 100)
+    assert tally(oracle(days, labels, 1), labels, 1).first_day == 1
 
 
 def test_one_day_is_an_ordinary_selection() -> None:
