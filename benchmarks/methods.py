@@ -65,7 +65,9 @@ def main() -> None:
         return one(given.features, given.rows, given.picks, given.one)
     root = Path(__file__).resolve().parent.parent
     env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    print(f"{date.today()}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, one thread\n")
+    print(
+        f"{date.today()}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, one thread\n"
+    )
     print("| method | CPU s | of DEMUD's | wall s | memory on top, MiB |")
     print("|---|---:|---:|---:|---:|")
     first = 0.0
@@ -76,7 +78,10 @@ def main() -> None:
         ]  # fmt: skip
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
         first = first or done["cpu"]
-        print(f"| {name} | {done['cpu']:.2f} | {done['cpu'] / first:.2f} | {done['wall']:.2f} | {done['mib']:.0f} |", flush=True)
+        print(
+            f"| {name} | {done['cpu']:.2f} | {done['cpu'] / first:.2f} | {done['wall']:.2f} | {done['mib']:.0f} |",
+            flush=True,
+        )
     print(f"\n{done['shape'][0]} rows of {done['shape'][1]} features, {given.picks} picks.")
     return None
 

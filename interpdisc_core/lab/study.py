@@ -58,8 +58,10 @@ class LabelErrors:
     treatments: dict[str, Treatment] = field(default_factory=lambda: {"raw": Treatment()})
     methods: dict[str, Method] = field(
         default_factory=lambda: {
-            "DEMUD within a class": WithinClass(), "neighbours disagree": Neighbours(), "confident learning": Confident(),
-        }  # fmt: skip
+            "DEMUD within a class": WithinClass(),
+            "neighbours disagree": Neighbours(),
+            "confident learning": Confident(),
+        }
     )
     trials: dict[str, Trials] = field(default_factory=lambda: {"all images": Whole()})
     rates: tuple[float, ...] = (0.02, 0.05, 0.1)
