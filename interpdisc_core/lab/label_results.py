@@ -38,7 +38,9 @@ def products(
         return Made(
             files, f"{name}-planted.csv", "no method gave a result", {"headline": "no method gave a result"}, ""
         )
-    view = _view(title, experiment, _best(real, planted), images, [view for _, view in planted], f"{name}-suspects.csv")
+    shown = _best(real, planted)
+    planted.sort(key=lambda one: one[0] != _names(shown))  # the page is about the first
+    view = _view(title, experiment, shown, images, [view for _, view in planted], f"{name}-suspects.csv")
     files[f"{name}.html"] = render(view).encode()
     headline = _headline([view for _, view in planted], len(view.suspects))
     head = ["features, treatment, method, trials", "rate", "planted", "precision at as many", "average precision"]

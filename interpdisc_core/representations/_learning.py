@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from interpdisc_core import digest
+from interpdisc_core import _optimiser, digest
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.images import Pixels
 from interpdisc_core.representations import _learned_network as networks
-from interpdisc_core.representations import _optimiser, _views
+from interpdisc_core.representations import _views
 from interpdisc_core.storage import Place
 
 log = logging.getLogger(__name__)

@@ -25,6 +25,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from interpdisc_core._optimiser import flat, restore
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.inverters import checkpoint
 from interpdisc_core.inverters._layers import Standardised, painted
@@ -91,7 +92,7 @@ class Fit:
                     key.removeprefix(f"{name}."): value for key, value in held.items() if key.startswith(f"{name}.")
                 }
                 if isinstance(thing, torch.optim.Optimizer):
-                    _restore(thing, mine)
+                    restore(thing, mine)
                 else:
                     thing.load_state_dict(mine)
         except Exception as error:
@@ -106,7 +107,7 @@ class Fit:
         place.write_json("history.json", [asdict(epoch) for epoch in self.history])
         held = {"epoch": torch.tensor(len(self.history))}
         for name, thing in self._parts().items():
-            state = _flat(thing) if isinstance(thing, torch.optim.Optimizer) else thing.state_dict()
+            state = flat(thing) if isinstance(thing, torch.optim.Optimizer) else thing.state_dict()
             held |= {f"{name}.{key}": value.detach().cpu().contiguous().clone() for key, value in state.items()}
         place.write("state.safetensors", save(held))
 
@@ -318,18 +319,3 @@ def _critic() -> nn.Module:
     for inputs, outputs in ((3, 32), (32, 64), (64, 128), (128, 192)):
         layers += [nn.utils.parametrizations.spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Conv2d(192, 1, 1))
-
-
-def _flat(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {
-        f"{place}.{name}": torch.as_tensor(value) for place, values in state.items() for name, value in values.items()
-    }
-
-
-def _restore(optimiser: torch.optim.Optimizer, held: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in held.items():
-        place, _, name = key.partition(".")
-        state.setdefault(int(place), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
