@@ -84,7 +84,7 @@ def left(url: str, name: str, representations: Iterable[Any]) -> tuple[list[tupl
     """The blocks of which features are not there yet, each with a plan to extract it by; and how many images these are."""
     members, parts, total = read(url, name).members, [], 0
     for representation in {features_of(spec): spec for spec in representations}.values():
-        store = FeatureStore(Place.of(url), features_of(representation))
+        store = _store(url, representation)
         store.describe(representation)
         blocks, images = unextracted(store, members)
         parts += [(Plan(representation=representation), block) for block in blocks]

@@ -8,7 +8,7 @@ import numpy as np
 from interpdisc_core.lab import tables
 from interpdisc_core.lab.collection import Collection
 from interpdisc_core.lab.label_page import LabelView, NeighbourView, PlantedView, SuspectView, render
-from interpdisc_core.lab.products import Made, markdown_table, slug, thumbnail
+from interpdisc_core.lab.products import Made, called, markdown_table, slug, thumbnail
 from interpdisc_core.lab.results import Outcome
 from interpdisc_core.lab.study import LabelErrors as Experiment
 from interpdisc_core.lab.trials import Trial
@@ -60,9 +60,10 @@ def _planted(experiment: Experiment, found: Sequence[Outcome]) -> list[tuple[tup
     made = []
     for (names, rate), draws in groups.items():
         precision = [float(outcome["precision"]) for outcome in draws]
-        called = _called(experiment, draws[0])
         made.append((names, PlantedView(
-            method=called, rate=rate, planted=float(np.mean([outcome["planted"] for outcome in draws])),
+            method=called(
+                draws[0], representation=experiment.representations, treatment=experiment.treatments, trials=experiment.trials
+            ), rate=rate, planted=float(np.mean([outcome["planted"] for outcome in draws])),
             precision=float(np.mean(precision)), spread=float(np.std(precision, ddof=1)) if len(precision) > 1 else None,
             average_precision=float(np.mean([outcome["average_precision"] for outcome in draws])),
         )))  # fmt: skip
@@ -130,14 +131,3 @@ def _headline(planted: Sequence[PlantedView], shown: int) -> str:
         f"{best.method} finds {100 * best.precision:.0f} % of the labels that were made wrong at a rate of "
         f"{100 * best.rate:g} % among as many suspects; {shown} real labels to judge"
     )
-
-
-def _called(experiment: Experiment, outcome: Outcome) -> str:
-    parts = [outcome["method"]]
-    if len(experiment.representations) > 1:
-        parts.append(outcome["representation"])
-    if len(experiment.treatments) > 1:
-        parts.append(outcome["treatment"])
-    if len(experiment.trials) > 1:
-        parts.append(outcome["trials"])
-    return ", ".join(parts)

@@ -1,7 +1,7 @@
 """What an experiment makes for its readers, besides its cells; and what several of them need for it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,11 @@ def thumbnail(member: Member, side: int = 160) -> Pixels | None:
         return None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return np.asarray(picture)
+
+
+def called(outcome: Mapping[str, Any], **several: Sized) -> str:
+    """A method by its name, and by those of the parts named of which the experiment has several."""
+    return ", ".join([outcome["method"], *(outcome[part] for part, of in several.items() if len(of) > 1)])
 
 
 def slug(title: str) -> str:

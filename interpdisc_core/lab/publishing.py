@@ -14,7 +14,7 @@ from interpdisc_core.ingest import environment
 from interpdisc_core.lab import collection as collections
 from interpdisc_core.lab import label_results, replay_results, results, tables
 from interpdisc_core.lab import study as studies
-from interpdisc_core.lab.cells import cells, place_of
+from interpdisc_core.lab.cells import place_of, trials_of
 from interpdisc_core.lab.collection import Collection
 from interpdisc_core.lab.page import StudyView, TrialsView, render
 from interpdisc_core.lab.results import Line, Outcome
@@ -45,7 +45,8 @@ def publish(url: str, name: str, out: str, command: str, timings: dict[str, floa
     images = collections.read(url, about["collection"])
     found = results.read(url, name)
     of = {title: [o for o in found if o["experiment"] == title] for title in study.experiments}
-    drawn = _drawn(study, images, np.array(about["among"], dtype=np.intp))
+    among = np.array(about["among"], dtype=np.intp)
+    drawn = {title: trials_of(experiment, images, among) for title, experiment in study.experiments.items()}
 
     discoveries = [o for title, e in study.experiments.items() if isinstance(e, Discovery) for o in of[title]]
     lines = results.lines(discoveries)
@@ -93,14 +94,6 @@ def publish(url: str, name: str, out: str, command: str, timings: dict[str, floa
     report = f"{places[-1].url}/evaluation.html"
     link = report if places[-1].remote else Path(report).as_uri()
     return Published(f"{places[-1].url}/result.json", report, link, result)
-
-
-def _drawn(study: Study, images: Collection, among: Any) -> dict[str, dict[str, list[Trial]]]:
-    """The trials of each experiment, by its name and theirs."""
-    found: dict[str, dict[str, dict[int, Trial]]] = {title: {} for title in study.experiments}
-    for cell, trial in cells(study, images, among):
-        found[cell.experiment].setdefault(cell.trials, {})[trial.number] = trial
-    return {title: {n: list(t.values()) for n, t in trials.items()} for title, trials in found.items()}
 
 
 def _view(

@@ -10,7 +10,7 @@ import numpy as np
 from interpdisc_core.lab import replay as replays
 from interpdisc_core.lab import tables
 from interpdisc_core.lab.collection import Collection
-from interpdisc_core.lab.products import Made, markdown_table, slug, thumbnail
+from interpdisc_core.lab.products import Made, called, markdown_table, slug, thumbnail
 from interpdisc_core.lab.replay import Replay
 from interpdisc_core.lab.replay_page import ChanceView, ClassView, MethodView, ReplayView, oracle_view, render
 from interpdisc_core.lab.results import Outcome
@@ -54,7 +54,13 @@ def products(
             continue
         trial = next(trial for trial in drawn[outcome["trials"]] if trial.number == outcome["number"])
         labels = [images.members[row].label for row in trial.rows]
-        view = MethodView.of(_called(experiment, outcome), _replay(outcome), labels, budgets)
+        name = called(
+            outcome,
+            representation=experiment.representations,
+            treatment=experiment.treatments,
+            variant=experiment.horizons,
+        )
+        view = MethodView.of(name, _replay(outcome), labels, budgets)
         views.setdefault(outcome["trials"], []).append(view)
         names = {
             key: outcome[key] for key in ("experiment", "representation", "treatment", "method", "trials", "variant")
@@ -119,14 +125,3 @@ def _markdown(view: ReplayView) -> str:
         for name, tallies, needed in every
     ]  # fmt: skip
     return markdown_table(head, rows)
-
-
-def _called(experiment: Experiment, outcome: Outcome) -> str:
-    parts = [outcome["method"]]
-    if len(experiment.representations) > 1:
-        parts.append(outcome["representation"])
-    if len(experiment.treatments) > 1:
-        parts.append(outcome["treatment"])
-    if len(experiment.horizons) > 1:
-        parts.append(outcome["variant"])
-    return ", ".join(parts)

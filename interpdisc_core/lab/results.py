@@ -15,6 +15,8 @@ from interpdisc_core.storage import Place
 
 Floats = npt.NDArray[np.float64]
 Outcome = dict[str, Any]
+NAMES = ("experiment", "representation", "treatment", "method", "trials", "number", "variant")
+"""What a cell is called by."""
 _NOTHING = (float("nan"), float("nan"))
 
 
@@ -36,9 +38,7 @@ def _found(done: Place, failed: Place, digest: str) -> Outcome:
 
 def _names(cell: Outcome) -> Outcome:
     """A cell may be another study's too, under other names."""
-    return {
-        key: cell[key] for key in ("experiment", "representation", "treatment", "method", "trials", "number", "variant")
-    }
+    return {key: cell[key] for key in NAMES}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,16 @@ import pyarrow as pa
 from pyarrow import csv
 
 from interpdisc_core import catalog
-from interpdisc_core.lab.results import Line, Outcome
+from interpdisc_core.lab.results import NAMES, Line, Outcome
 
 Row = dict[str, Any]
-_NAMES = ("experiment", "representation", "treatment", "method", "trials", "number", "variant")
 
 
 def cell_rows(found: Iterable[Outcome]) -> list[Row]:
     """One row a cell: its names and every single number of its outcome."""
     rows = []
     for outcome in found:
-        row: Row = {name: outcome.get(name) for name in _NAMES}
+        row: Row = {name: outcome.get(name) for name in NAMES}
         for key, value in outcome.items():
             if isinstance(value, dict) and key in ("spread", "outliers"):
                 row |= {name: number for name, number in value.items() if isinstance(number, int | float)}
@@ -31,7 +30,7 @@ def cell_rows(found: Iterable[Outcome]) -> list[Row]:
 def first_rows(found: Iterable[Outcome]) -> list[Row]:
     """One row a class of a discovery cell: its first pick, from 1; empty where it was not found among t."""
     return [
-        {name: outcome.get(name) for name in _NAMES} | {"class": label, "first": first}
+        {name: outcome.get(name) for name in NAMES} | {"class": label, "first": first}
         for outcome in found
         if not outcome["problem"] and "firsts" in outcome
         for label, first in [*sorted(outcome["firsts"].items()), *((label, None) for label in outcome["missed"])]
