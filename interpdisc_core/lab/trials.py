@@ -4,6 +4,7 @@ To add one: write a frozen dataclass with a `kind` and `draw`, and name it in `T
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -140,50 +141,51 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resampled:
+class _Redrawn(ABC):
+    """The images that fit, drawn again each time by a generator of its own."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    draws: int = 10
+    seed: int = 0
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self.draws)
+
+    def draw(self, images: Labelled) -> list[Trial]:
+        """The trials. Raises PlanError where no image fits."""
+        among = images.among(self.where)
+        return [
+            Trial(number, among[self._places(np.random.default_rng([self.seed, number]), len(among))])
+            for number in range(self.draws)
+        ]
+
+    @abstractmethod
+    def _places(self, rng: np.random.Generator, count: int) -> Index:
+        """Places (n,) among `count` images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampled(_Redrawn):
     """Bootstrap over the collection: as many images drawn with replacement as there are; each counts once.
 
     A repeated image holds nothing new, so a resample is the 63 % of the images that it has.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["resampled"] = "resampled"
-    draws: int = 10
-    seed: int = 0
-    where: str = ""
 
-    def __post_init__(self) -> None:
-        _at_least_one(self.draws)
-
-    def draw(self, images: Labelled) -> list[Trial]:
-        """The trials. Raises PlanError where no image fits."""
-        among = images.among(self.where)
-        return [
-            Trial(number, among[np.unique(np.random.default_rng([self.seed, number]).integers(0, len(among), len(among)))])
-            for number in range(self.draws)
-        ]  # fmt: skip
+    def _places(self, rng: np.random.Generator, count: int) -> Index:
+        return np.unique(rng.integers(0, count, count))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reordered:
+class Reordered(_Redrawn):
     """All images in seeded orders: what ties and the order of the rows do to a selection."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["reordered"] = "reordered"
-    draws: int = 10
-    seed: int = 0
-    where: str = ""
 
-    def __post_init__(self) -> None:
-        _at_least_one(self.draws)
-
-    def draw(self, images: Labelled) -> list[Trial]:
-        """The trials. Raises PlanError where no image fits."""
-        among = images.among(self.where)
-        return [
-            Trial(number, among[np.random.default_rng([self.seed, number]).permutation(len(among))])
-            for number in range(self.draws)
-        ]  # fmt: skip
+    def _places(self, rng: np.random.Generator, count: int) -> Index:
+        return rng.permutation(count)
 
 
 Trials = Annotated[Whole | OneEach | Drawn | Resampled | Reordered, Field(discriminator="kind")]
