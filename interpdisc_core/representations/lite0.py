@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from interpdisc_core.errors import PlanError
-from interpdisc_core.images import Pixels, square, window
+from interpdisc_core.images import Pixels
+from interpdisc_core.representations.cropped import Cropped
 
 _SIDE, _SHORT = 224, 256
 _BLOCKS = {"early": 4, "middle": 6}
@@ -16,7 +17,7 @@ _BLOCKS = {"early": 4, "middle": 6}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficientNetLite0:
+class EfficientNetLite0(Cropped):
     """A layer of EfficientNet-lite0 trained on ImageNet. Short side to 256, central 224 x 224, (x − 127) / 128.
 
     output: `pooled`, the last convolution averaged over its 7 x 7 cells (d = 1280); `grid`, the last block's 320
@@ -35,23 +36,9 @@ class EfficientNetLite0:
             raise PlanError(f"efficientnet-lite0: grid must be 1 to 7 cells a side, not {self.grid}.")
 
     @property
-    def side(self) -> int:
-        """See `Represents.side`."""
-        return _SIDE
-
-    def prepare(self, image: Pixels) -> Pixels:
-        """See `Represents.prepare`."""
-        return square(image, crop=_SIDE, of=_SHORT)
-
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """See `Represents.window`."""
-        return window(width, height, crop=_SIDE, of=_SHORT)
-
-    def load(self, device: str = "auto") -> Any:
-        """See `Represents.load`."""
-        from interpdisc_core.representations import runtime
-
-        return runtime.embedder(self, device)
+    def cut(self) -> tuple[int, int]:
+        """See `Cropped.cut`."""
+        return _SIDE, _SHORT
 
     def network(self) -> Any:
         """See `Represents.network`."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpdisc_core.errors import WeightsError
-from interpdisc_core.images import Pixels, square, window
+from interpdisc_core.representations.cropped import MeanOfCells
 from interpdisc_core.representations.weights import in_package
 
 _SIDE, _SHORT = 227, 256
@@ -21,7 +21,7 @@ _FIRES = {"fire2": 3, "fire3": 4, "fire4": 6, "fire5": 7, "fire6": 9, "fire7": 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SqueezeNet:
+class SqueezeNet(MeanOfCells):
     """A layer of SqueezeNet 1.1 (Iandola et al. 2016) trained on ImageNet, averaged over its cells.
 
     output: `early`, fire5 (28 x 28 cells, d = 256); `middle`, fire7 (14 x 14, d = 384); `pooled`, fire9 (14 x 14,
@@ -34,40 +34,13 @@ class SqueezeNet:
     output: Literal["early", "middle", "pooled", "logits"] = "pooled"
 
     @property
-    def side(self) -> int:
-        """See `Represents.side`."""
-        return _SIDE
+    def cut(self) -> tuple[int, int]:
+        """See `Cropped.cut`."""
+        return _SIDE, _SHORT
 
-    def prepare(self, image: Pixels) -> Pixels:
-        """See `Represents.prepare`."""
-        return square(image, crop=_SIDE, of=_SHORT)
-
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """See `Represents.window`."""
-        return window(width, height, crop=_SIDE, of=_SHORT)
-
-    def load(self, device: str = "auto") -> Any:
-        """See `Represents.load`."""
-        from interpdisc_core.representations import runtime
-
-        return runtime.embedder(self, device)
-
-    def network(self) -> Any:
-        """See `Represents.network`. Raises WeightsError where there are no weights, or others."""
-        return _network(self.output)
-
-    @property
-    def manner(self) -> Literal["split"]:
-        """See `Represents.manner`."""
-        return "split"
-
-    def where(
-        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
-    ) -> npt.NDArray[np.float64]:
-        """Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g."""
-        from interpdisc_core.representations import _layers
-
-        return _layers.split(_network(self.output, cells=True), image, residual, mean, scale)
+    def module(self, *, cells: bool) -> Any:
+        """See `MeanOfCells`."""
+        return _network(self.output, cells=cells)
 
 
 def weights_path() -> Path:

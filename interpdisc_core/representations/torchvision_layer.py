@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from interpdisc_core.errors import PlanError, WeightsError
-from interpdisc_core.images import Pixels, square, window
+from interpdisc_core.images import Pixels
+from interpdisc_core.representations.cropped import Cropped
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchvisionLayer:
+class TorchvisionLayer(Cropped):
     """The output of one named layer. The default is AlexNet's fc7 before its ReLU, as in the paper.
 
     AlexNet: fc6 is `classifier.1`, fc7 `classifier.4`, fc8 `classifier.6`; all are taken before the ReLU.
@@ -38,23 +39,9 @@ class TorchvisionLayer:
             raise PlanError(f"torchvision: crop ({self.crop}) must be between 1 and resize ({self.resize}) pixels.")
 
     @property
-    def side(self) -> int:
-        """See `Represents.side`."""
-        return self.crop
-
-    def prepare(self, image: Pixels) -> Pixels:
-        """See `Represents.prepare`."""
-        return square(image, crop=self.crop, of=self.resize)
-
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """See `Represents.window`."""
-        return window(width, height, crop=self.crop, of=self.resize)
-
-    def load(self, device: str = "auto") -> Any:
-        """See `Represents.load`."""
-        from interpdisc_core.representations import runtime
-
-        return runtime.embedder(self, device)
+    def cut(self) -> tuple[int, int]:
+        """See `Cropped.cut`."""
+        return self.crop, self.resize
 
     def network(self) -> Any:
         """See `Represents.network`. Raises WeightsError where there are no weights, PlanError for an unknown layer."""

