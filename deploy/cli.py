@@ -4,9 +4,32 @@ It alone chooses where a run takes place. Exit codes: 0 done; 1 it failed; 2 som
 3 `verify` found faults; 130 interrupted.
 """
 
-from deploy.commands import app, discovering, evaluating, explaining, keeping, selecting, training
+from deploy.commands import (
+    app,
+    backfilling,
+    days,
+    discovering,
+    evaluating,
+    explaining,
+    keeping,
+    selecting,
+    serving,
+    training,
+)
 
-__all__ = ["app", "discovering", "evaluating", "explaining", "keeping", "main", "selecting", "training"]
+__all__ = [
+    "app",
+    "backfilling",
+    "days",
+    "discovering",
+    "evaluating",
+    "explaining",
+    "keeping",
+    "main",
+    "selecting",
+    "serving",
+    "training",
+]
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import flows
 import tasks
 from interpdisc_core.errors import PlanError
 
-HEAVY = frozenset({"extract", "explain", "prepare", "train", "score", "learn"})
+HEAVY = frozenset({"extract", "explain", "prepare", "train", "score", "learn", "backfill"})
 """Tasks that run a network; on a cluster with GPU workers they take one GPU each."""
 
 

@@ -14,8 +14,9 @@ from rich.console import Console
 from deploy.interrupting import in_body, insisting
 from deploy.server import prefect_server
 from interpdisc_core.errors import InterpdiscError, PlanError
+from interpdisc_core.lease import refuse_if_held
 from interpdisc_core.progress import Watch
-from interpdisc_core.storage import Place, storage_failure
+from interpdisc_core.storage import Place
 
 LOGGING = {"PREFECT_LOGGING_EXTRA_LOGGERS": "interpdisc_core", "PREFECT_LOGGING_ROOT_LEVEL": "INFO"}
 """What makes the core's own log lines appear in the Prefect UI; workers started by hand need it too."""
@@ -33,7 +34,7 @@ class Request:
     tags: of the run in Prefect's UI. scheduler: empty for a local cluster. workers: 0 for one a core.
     """
 
-    flow: Literal["discover", "explain", "train_inverter", "evaluate", "learn"]
+    flow: Literal["discover", "explain", "train_inverter", "evaluate", "learn", "daily", "rebuild", "backfill"]
     given: dict[str, Any]
     tags: tuple[str, ...]
     archive: str
@@ -57,7 +58,7 @@ def run(request: Request, told: Console) -> dict[str, Any]:
     quiet = {} if request.verbose else {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
     os.environ |= LOGGING | quiet
     with ExitStack() as stack:
-        stack.enter_context(locked(request.archive))
+        refuse_if_held(request.archive)  # the flow holds it: here it is only told before the server starts
         told.print("starting Prefect's server and the workers …", style="dim")
         server = stack.enter_context(prefect_server(keep=request.keep_ui))
         stays = " (stays; `interpdisc stop-ui` stops it)" if request.keep_ui and server.ours else ""
@@ -111,35 +112,3 @@ def _flow(request: Request, told: Console) -> dict[str, Any]:
 def _on_loopback(address: str) -> bool:
     host = urlsplit(address if "://" in address else f"tcp://{address}").hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
-
-
-class locked:
-    """One run at a time writes a local archive; the system lets go of the lock when a process dies, however.
-
-    what: the folder is, if it is no archive. Raises PlanError where another run writes, StoreError where none can.
-    """
-
-    def __init__(self, archive: str, what: str = "archive") -> None:
-        self.archive, self.what = archive, what
-        self.file: Any = None
-
-    def __enter__(self) -> None:
-        if Place.of(self.archive).remote:
-            return
-        import fcntl
-
-        try:
-            os.makedirs(self.archive, exist_ok=True)
-            self.file = open(os.path.join(self.archive, ".lock"), "w")
-        except OSError as error:
-            raise storage_failure(self.archive, error) from error
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise PlanError(
-                f"{self.archive}: another run is writing this {self.what}; wait for it, or name another."
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        if self.file:
-            self.file.close()

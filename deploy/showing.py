@@ -11,6 +11,7 @@ from interpdisc_core.errors import StoreError
 from interpdisc_core.ingest import check_format
 from interpdisc_core.runs import runs
 from interpdisc_core.storage import Place
+from interpdisc_core.verification import counts_of
 
 
 def show(address: str, as_json: bool) -> None:
@@ -21,7 +22,7 @@ def show(address: str, as_json: bool) -> None:
         return
     check_format(place)
     found = [_summary(place, run) for run in runs(place)]
-    counts = catalog.counts(catalog.load(place).values())
+    counts = counts_of(catalog.latest(place, ("status",)))
     if as_json:
         print(json.dumps({"archive": place.url, "counts": counts, "runs": found}))
         return

@@ -5,6 +5,7 @@ from prefect import flow
 from flows.artifacts import gather, show
 from flows.ingesting import ingest
 from interpdisc_core.explanation import spread
+from interpdisc_core.lease import held
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Stopwatch, Watch
 from interpdisc_core.runs import Inputs, Run
@@ -30,25 +31,28 @@ def discover(
     plan = plan or Plan()
     marks, clock = Watch(archive, watch), Stopwatch()
 
-    listing = ingest(archive, inputs, block, workers, marks)
-    settled = settle(archive, listing.name, plan, inputs, block, workers)
-    clock.lap("ingest")
+    with held(archive, owner="discover") as lease:
+        listing = ingest(archive, inputs, block, workers, marks)
+        settled = settle(archive, listing.name, plan, inputs, block, workers)
+        clock.lap("ingest")
 
-    marks.begin("extract", settled.images, "images")
-    blocks = [extract.submit(archive, plan, part, settled.turn, marks) for part in settled.blocks]
-    gather("extract", blocks)
-    clock.lap("extract")
+        marks.begin("extract", settled.images, "images")
+        blocks = [extract.submit(archive, plan, part, settled.turn, marks) for part in settled.blocks]
+        gather("extract", blocks)
+        clock.lap("extract")
 
-    marks.begin("select", plan.picks, "picks")
-    selected = select(archive, settled.run, marks, workers)
-    clock.lap("select")
+        lease.check()
+        marks.begin("select", plan.picks, "picks")
+        selected = select(archive, settled.run, marks, workers)
+        clock.lap("select")
 
-    rendering = Run(Place.of(archive), settled.run).rendering
-    groups, cost = spread(rendering, selected.picks, workers)
-    marks.begin("explain", cost, "steps")
-    gather("explain", [explain.submit(archive, settled.run, ranks, marks) for ranks in groups])
-    clock.lap("explain")
+        rendering = Run(Place.of(archive), settled.run).rendering
+        groups, cost = spread(rendering, selected.picks, workers)
+        marks.begin("explain", cost, "steps")
+        gather("explain", [explain.submit(archive, settled.run, ranks, marks) for ranks in groups])
+        clock.lap("explain")
 
-    published = publish(archive, settled.run, out, clock.laps)
-    show(published)
-    return published.address
+        lease.check()
+        published = publish(archive, settled.run, out, clock.laps)
+        show(published)
+        return published.address

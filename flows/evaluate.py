@@ -8,6 +8,7 @@ from flows.ingesting import ingest
 from interpdisc_core.lab.collection import left
 from interpdisc_core.lab.learning import unlearned
 from interpdisc_core.lab.study import Study, with_representations
+from interpdisc_core.lease import held
 from interpdisc_core.progress import Stopwatch, Watch
 from interpdisc_core.runs import Inputs
 from tasks.evaluate import arrange, collect, learn, measure, publish
@@ -29,29 +30,34 @@ def evaluate(
     study = study or Study()
     marks, clock = Watch(archive, watch), Stopwatch()
 
-    listing = ingest(archive, inputs, block, workers, marks)
-    collected = finished(collect.submit(archive, listing.name, inputs, study, block, workers))
-    clock.lap("ingest")
+    with held(archive, owner="evaluate") as lease:
+        listing = ingest(archive, inputs, block, workers, marks)
+        collected = finished(collect.submit(archive, listing.name, inputs, study, block, workers))
+        clock.lap("ingest")
 
-    new = unlearned(study.representations)
-    marks.begin("learn", 100 * len(new), "%")
-    learned = gather("learn", [learn.submit(archive, collected.name, key, spec, marks) for key, spec in new.items()])
-    addresses = dict(zip(new, learned, strict=True))
-    study = with_representations(
-        study, study.representations | {key: spec.having(addresses[key]) for key, spec in new.items()}
-    )
-    clock.lap("learn")
+        new = unlearned(study.representations)
+        marks.begin("learn", 100 * len(new), "%")
+        learned = gather(
+            "learn", [learn.submit(archive, collected.name, key, spec, marks) for key, spec in new.items()]
+        )
+        addresses = dict(zip(new, learned, strict=True))
+        study = with_representations(
+            study, study.representations | {key: spec.having(addresses[key]) for key, spec in new.items()}
+        )
+        clock.lap("learn")
 
-    blocks, images = left(archive, collected.name, study.representations.values())
-    marks.begin("extract", images, "images")
-    gather("extract", [extract.submit(archive, plan, part, collected.turn, marks) for plan, part in blocks])
-    clock.lap("extract")
+        blocks, images = left(archive, collected.name, study.representations.values())
+        marks.begin("extract", images, "images")
+        gather("extract", [extract.submit(archive, plan, part, collected.turn, marks) for plan, part in blocks])
+        clock.lap("extract")
 
-    arranged = finished(arrange.submit(archive, collected.name, study, workers))
-    marks.begin("measure", arranged.left, "cells")
-    gather("measure", [measure.submit(archive, arranged.name, part, marks) for part in arranged.parts])
-    clock.lap("measure")
+        lease.check()
+        arranged = finished(arrange.submit(archive, collected.name, study, workers))
+        marks.begin("measure", arranged.left, "cells")
+        gather("measure", [measure.submit(archive, arranged.name, part, marks) for part in arranged.parts])
+        clock.lap("measure")
 
-    published = publish(archive, arranged.name, out, command, clock.laps)
-    show(published)
-    return str(published.address)
+        lease.check()
+        published = publish(archive, arranged.name, out, command, clock.laps)
+        show(published)
+        return str(published.address)

@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.artifacts import gather, show
 from interpdisc_core.explanation import spread
+from interpdisc_core.lease import held
 from interpdisc_core.plan import Rendering
 from interpdisc_core.progress import Stopwatch, Watch
 from tasks.explain import begin
@@ -19,11 +20,13 @@ def explain(archive: str, run: str, rendering: Rendering, out: str = "", workers
     for the report beside the archive's own copy. Returns the address of the run's result.json.
     """
     marks, clock = Watch(archive, watch), Stopwatch()
-    picks = begin(archive, run, rendering)
-    groups, cost = spread(rendering, picks, workers)
-    marks.begin("explain", cost, "steps")
-    gather("explain", [explain_picks.submit(archive, run, ranks, marks) for ranks in groups])
-    clock.lap("explain")
-    published = publish(archive, run, out, clock.laps)
-    show(published)
-    return published.address
+    with held(archive, owner="explain") as lease:
+        picks = begin(archive, run, rendering)
+        groups, cost = spread(rendering, picks, workers)
+        marks.begin("explain", cost, "steps")
+        gather("explain", [explain_picks.submit(archive, run, ranks, marks) for ranks in groups])
+        clock.lap("explain")
+        lease.check()
+        published = publish(archive, run, out, clock.laps)
+        show(published)
+        return published.address

@@ -5,6 +5,7 @@ from prefect.artifacts import create_link_artifact
 
 from flows.artifacts import finished
 from flows.ingesting import ingest
+from interpdisc_core.lease import held
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import Inputs
@@ -22,10 +23,16 @@ def learn(
     weights are put beside it. Returns the address of a result.
     """
     marks = Watch(archive, watch)
-    listing = ingest(archive, inputs, block, workers, marks)
-    collected = finished(gather.submit(archive, listing.name, inputs, block, workers))
-    marks.begin("learn", 100, "%")
-    address = finished(learn_one.submit(archive, collected.name, plan.representation.kind, plan.representation, marks))
-    delivered = deliver(archive, collected.name, plan, address, out)
-    create_link_artifact(f"file://{delivered.weights}", link_text="Weights", key="weights", description=delivered.plan)
-    return str(delivered.address)
+    with held(archive, owner="learn") as lease:
+        listing = ingest(archive, inputs, block, workers, marks)
+        collected = finished(gather.submit(archive, listing.name, inputs, block, workers))
+        marks.begin("learn", 100, "%")
+        address = finished(
+            learn_one.submit(archive, collected.name, plan.representation.kind, plan.representation, marks)
+        )
+        lease.check()
+        delivered = deliver(archive, collected.name, plan, address, out)
+        create_link_artifact(
+            f"file://{delivered.weights}", link_text="Weights", key="weights", description=delivered.plan
+        )
+        return str(delivered.address)

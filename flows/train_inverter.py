@@ -5,6 +5,7 @@ from prefect import flow
 from flows.artifacts import finished, gather
 from flows.ingesting import ingest
 from flows.training_artifacts import show_checkpoint, show_epoch
+from interpdisc_core.lease import held
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import Inputs
 from interpdisc_core.storage import Place
@@ -31,28 +32,31 @@ def train_inverter(
     recipe, about = recipe or Recipe(), about or About()
     marks = Watch(archive, watch)
 
-    archives, others = parted(sources)
-    listed = ""
-    if others:
-        listed = ingest(archive, Inputs(sources=others), block, workers, marks).name
-    enrolled = finished(enrol.submit(archive, listed, archives, recipe, held_out or {}, workers))
+    with held(archive, owner="train-inverter") as lease:
+        archives, others = parted(sources)
+        listed = ""
+        if others:
+            listed = ingest(archive, Inputs(sources=others), block, workers, marks).name
+        enrolled = finished(enrol.submit(archive, listed, archives, recipe, held_out or {}, workers))
 
-    marks.begin("prepare", enrolled.unprepared, "images")
-    gather("prepare", [prepare.submit(archive, enrolled.name, part, marks) for part in enrolled.parts])
+        marks.begin("prepare", enrolled.unprepared, "images")
+        gather("prepare", [prepare.submit(archive, enrolled.name, part, marks) for part in enrolled.parts])
 
-    done = len(history(Place.of(archive), enrolled.name))
-    marks.begin("train", recipe.epoch * max(epochs - done, 0), "examples")
-    number = max(done, 1)
-    while True:
-        trained = finished(train_epoch.submit(archive, enrolled.name, number, workers, marks))
-        show_epoch(archive, trained)
-        marks.say(trained.told)
-        if trained.over(epochs, hours):
-            break
-        number = len(trained.history) + 1
+        done = len(history(Place.of(archive), enrolled.name))
+        marks.begin("train", recipe.epoch * max(epochs - done, 0), "examples")
+        number = max(done, 1)
+        while True:
+            lease.check()
+            trained = finished(train_epoch.submit(archive, enrolled.name, number, workers, marks))
+            show_epoch(archive, trained)
+            marks.say(trained.told)
+            if trained.over(epochs, hours):
+                break
+            number = len(trained.history) + 1
 
-    marks.say("scoring it on images that it never saw …")
-    made = finished(score.submit(archive, enrolled.name, about, workers))
-    delivered = deliver(archive, enrolled.name, made, out)
-    show_checkpoint(delivered)
-    return delivered.address
+        marks.say("scoring it on images that it never saw …")
+        made = finished(score.submit(archive, enrolled.name, about, workers))
+        lease.check()
+        delivered = deliver(archive, enrolled.name, made, out)
+        show_checkpoint(delivered)
+        return delivered.address

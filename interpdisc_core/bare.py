@@ -124,7 +124,7 @@ def select(
     out: str,
     *,
     tell: Callable[[int, int], None] = lambda _made, _wanted: None,
-    alone: AbstractContextManager[None] | None = None,
+    alone: AbstractContextManager[object] | None = None,
     crew: Callable[[Callable[[], Rows]], Crew] | None = None,
 ) -> dict[str, Any]:
     """Make the picks, or go on making them, in the folder or s3:// prefix `out`; returns what `result.json` says.

@@ -2,23 +2,28 @@
 
 An event is a whole snapshot of one input; the latest counts. So at any moment the inputs seen are the sum over the
 statuses. Parts are ordered by name: `<turn>-<what>.parquet`, where a turn is one step of one run; parts of one turn
-are written side by side and speak of different inputs.
+are written side by side and speak of different inputs. How parts lie and are read: `interpdisc_core.parts`.
 """
 
-import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from interpdisc_core import digest
-from interpdisc_core.errors import StoreError
+from interpdisc_core.parts import SCHEMA, finals, latest, next_turn, parquet, table_of
 from interpdisc_core.sources import Listed
 from interpdisc_core.storage import Place
+
+__all__ = [
+    "SCHEMA", "STATUSES", "Entry", "counts", "finals", "find", "key_of", "latest", "load", "next_turn", "parquet",
+    "table_of", "write_part",
+]  # fmt: skip
+
+_SLICE = 10_000
 
 STATUSES = ("pending", "ready", "duplicate-of", "superseded-by", "quarantined", "skipped")
 
@@ -30,6 +35,7 @@ class Entry:
     why: the reason of `quarantined` and `skipped`, the other input's key of `duplicate-of` and `superseded-by`.
     access: a quarantine that another try may lift; kept while it is pending again for that try. sha256, format, width, height, mode: facts, once it was read.
     batch, row: its place among the features, once it is ready; -1 before. record: the source's own, verbatim JSON.
+    header: what the file itself says, JSON; radiometry: what its values mean, by name; both once it was read.
     """
 
     key: str
@@ -48,6 +54,8 @@ class Entry:
     batch: int = -1
     row: int = -1
     record: str = "{}"
+    header: str = "{}"
+    radiometry: str = ""
     at: str = field(default="", compare=False)
 
     @classmethod
@@ -71,17 +79,6 @@ def key_of(item: Listed) -> str:
     return digest.of_bytes(f"{item.uri}\0{item.size}\0{item.stamp}\0{bool(item.skipped)}".encode())[:16]
 
 
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("key", "id", "uri")), ("size", pa.int64()),
-        *((name, pa.string()) for name in ("stamp", "status", "why")), ("access", pa.bool_()),
-        *((name, pa.string()) for name in ("sha256", "format")),
-        ("width", pa.int32()), ("height", pa.int32()), ("mode", pa.string()), ("batch", pa.int32()),
-        ("row", pa.int64()), ("record", pa.string()), ("at", pa.string()),
-    ]
-)  # fmt: skip
-
-
 def write_part(archive: Place, turn: int, what: str, entries: Iterable[Entry]) -> str:
     """Append events as one part; returns its name. The same turn and `what` replace each other."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -91,35 +88,24 @@ def write_part(archive: Place, turn: int, what: str, entries: Iterable[Entry]) -
     return name
 
 
-def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def table_of(archive: Place, name: str) -> pa.Table:
-    """Read one Parquet table. Raises StoreError where it is damaged."""
-    try:
-        # Without Arrow's thread pools: reading a buffer with them sometimes aborts a busy machine's process at its exit.
-        return pq.read_table(io.BytesIO(archive.read(name)), use_threads=False, pre_buffer=False)
-    except pa.ArrowException as error:
-        raise StoreError(f"{archive.url}/{name} is damaged: {error}.") from error
-
-
 def load(archive: Place) -> dict[str, Entry]:
-    """The latest event of every input, by key, in order of first appearance."""
-    latest: dict[str, Entry] = {}
-    for name in archive.names("catalog"):
-        for row in table_of(archive, f"catalog/{name}").to_pylist():
-            latest[row["key"]] = Entry(**row)
-    return latest
+    """The latest event of every input, by key, in order of first appearance. For a million inputs see `latest`."""
+    return {entry.key: entry for entry in _entries(archive)}
 
 
-def next_turn(archive: Place) -> int:
-    """The number of the next turn."""
-    names = archive.names("catalog")
-    return int(names[-1].partition("-")[0]) + 1 if names else 0
+def find(archive: Place, column: str, values: Collection[str]) -> list[Entry]:
+    """The latest event of every input whose `column` is one of `values`, in order of first appearance."""
+    return _entries(archive, column, values)
+
+
+def _entries(archive: Place, column: str = "", values: Collection[str] = ()) -> list[Entry]:
+    placed: list[tuple[int, Entry]] = []
+    for final, table in finals(archive, SCHEMA.names, column, values):
+        entries = (
+            Entry(**row) for start in range(0, len(table), _SLICE) for row in table.slice(start, _SLICE).to_pylist()
+        )
+        placed += zip(final.places.tolist(), entries, strict=True)
+    return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
 
 
 def counts(entries: Iterable[Entry]) -> dict[str, int]:

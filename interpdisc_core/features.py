@@ -2,19 +2,22 @@
 
     batches/<batch>.parquet                    which image each row is (key, uri, sha256), fixed for ever
     features/<name>/spec.json                  the representation
-    features/<name>/<batch>/values             Zarr (rows, d) float32, one chunk a block, NaN where there is no vector
+    features/<name>/<batch>/values             Zarr (rows, d), one chunk a block, NaN where there is no vector
     features/<name>/<batch>/records/<block>    written after a block's values: rows, hash, failures, what computed it
 
 A block is the unit of work and of writing, so no two tasks share a chunk. A batch never grows: later images are
 another batch. A block without its record does not count as there; writing it again writes the same bytes.
+
+A store is of one type. `<name>` is the representation's digest where values are float32; where they are rounded to
+float16, as a large archive's are, `-float16` follows it. So no model ever holds both without being told to.
 """
 
 import contextlib
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +32,10 @@ from interpdisc_core.selectors.rows import ChunkedRows
 from interpdisc_core.storage import Place, storage_failure
 
 Values = npt.NDArray[np.float32]
+Stored = Literal["float32", "float16"]
+"""What values are kept as; they are read as float32 in any case."""
 _READERS = 8
+_HALF = "-float16"
 
 
 class Block(NamedTuple):
@@ -41,12 +47,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """That a block is there. rows: [start, stop) in the batch. sha256: of its values. failed: row -> reason."""
+    """That a block is there. rows: [start, stop) in the batch. sha256: of its values. failed, artefacts: row -> reason."""
 
     rows: tuple[int, int]
     sha256: str
     failed: dict[str, str]
     runtime: str
+    artefacts: dict[str, str] = field(default_factory=dict)
 
 
 def batches(archive: Place) -> list[int]:
@@ -54,12 +61,25 @@ def batches(archive: Place) -> list[int]:
     return [int(name.removesuffix(".parquet")) for name in archive.names("batches")]
 
 
+_ROWS = pa.schema([(name, pa.string()) for name in ("key", "uri", "sha256")])
+
+
 def write_batch(archive: Place, number: int, entries: list[catalog.Entry], block: int) -> None:
     """Fix the rows of a new batch: `entries` in row order, `block` rows a unit of work."""
-    table = pa.table({name: [getattr(entry, name) for entry in entries] for name in ("key", "uri", "sha256")})
-    archive.write(
-        f"batches/{number:06d}.parquet", catalog.parquet(table.replace_schema_metadata({"block": str(block)}))
-    )
+    table = pa.table({name: [getattr(entry, name) for entry in entries] for name in _ROWS.names}, schema=_ROWS)
+    write_rows(archive, number, table, block)
+
+
+def write_rows(archive: Place, number: int, table: pa.Table, block: int) -> None:
+    """As `write_batch`, of a table that has the columns key, uri and sha256."""
+    told = table.select(_ROWS.names).cast(_ROWS).combine_chunks().replace_schema_metadata({"block": str(block)})
+    archive.write(f"batches/{number:06d}.parquet", catalog.parquet(told))
+
+
+def reserve(archive: Place, number: int) -> None:
+    """See to it that no other batch is given `number` or one before it: a batch without rows holds its place."""
+    if not archive.exists(f"batches/{number:06d}.parquet"):
+        write_rows(archive, number, _ROWS.empty_table(), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +109,27 @@ class Batch:
         return number * self.block, min((number + 1) * self.block, len(self.table))
 
 
+def store_name(representation: str, dtype: Stored) -> str:
+    """What the features of a representation, named by its digest, are called in an archive."""
+    return representation + _HALF if dtype == "float16" else representation
+
+
+def representation_of(name: str) -> str:
+    """The digest of the representation whose features are called `name`, whatever they are kept as."""
+    return name.removesuffix(_HALF)
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureStore:
-    """The features of one representation in one archive; `name` is the representation's digest."""
+    """The features of one representation in one archive; for `name` see `store_name`."""
 
     archive: Place
     name: str
+
+    @property
+    def dtype(self) -> Stored:
+        """What its values are kept as."""
+        return "float16" if self.name.endswith(_HALF) else "float32"
 
     def _place(self, batch: int) -> Place:
         return self.archive / f"features/{self.name}/{batch:06d}"
@@ -105,16 +140,19 @@ class FeatureStore:
 
     def create(self, batch: Batch, dimension: int) -> None:
         """Make the batch's array where there is none. Safe to call from many workers at once."""
+        self._make(batch.number, len(batch.table), batch.block, dimension)
+
+    def _make(self, batch: int, rows: int, block: int, dimension: int) -> None:
         # Another worker may make it between our look and our writing: it is the same array.
         with storing(self.archive.url), contextlib.suppress(ContainsArrayError):
-            place = self._place(batch.number)
+            place = self._place(batch)
             if place.exists("values/zarr.json"):
                 return
             zarr.create_array(
                 store=f"{place.url}/values",
-                shape=(len(batch.table), dimension),
-                chunks=(batch.block, dimension),
-                dtype="float32",
+                shape=(rows, dimension),
+                chunks=(block, dimension),
+                dtype=self.dtype,
                 fill_value=float("nan"),
                 serializer=BytesCodec(endian="little"),
                 compressors=[Crc32cCodec()],
@@ -124,18 +162,64 @@ class FeatureStore:
                 storage_options=zarr_options(self.archive),
             )
 
-    def write(self, batch: Batch, number: int, values: Values, failed: dict[int, str], runtime: str) -> Record:
-        """Put a block's values (rows, d) and then its record."""
+    def write(
+        self, batch: Batch, number: int, values: Values, failed: dict[int, str], runtime: str,
+        artefacts: dict[int, str] | None = None,
+    ) -> Record:  # fmt: skip
+        """Put a block's values (rows, d) and then its record. Raises StoreError for values that float16 cannot hold."""
         start, stop = batch.rows(number)
         if values.shape[0] != stop - start:
             raise ValueError(f"block {number} has {stop - start} rows, not {values.shape[0]}")
+        stored = self._stored(values)
         with storing(self.archive.url):
-            self._open(batch.number)[start:stop] = values
+            self._open(batch.number)[start:stop] = stored
         record = Record(
-            (start, stop), digest.of_array(values), {str(row): why for row, why in sorted(failed.items())}, runtime
-        )
-        self._place(batch.number).write_json(f"records/{number:06d}.json", asdict(record))
+            (start, stop), digest.of_array(stored), {str(row): why for row, why in sorted(failed.items())}, runtime,
+            {str(row): why for row, why in sorted((artefacts or {}).items())},
+        )  # fmt: skip
+        self.complete(batch.number, number, record)
         return record
+
+    def put(self, batch: int, start: int, values: Values, block: int) -> str:
+        """Put a block's values (rows, d) from row `start` of a batch whose rows are not fixed yet; returns their hash.
+
+        The array is made, or made longer, as that needs; `fix` and `complete` make it count. Raises StoreError for
+        values that float16 cannot hold.
+        """
+        stored, stop = self._stored(values), start + len(values)
+        self._make(batch, stop, block, values.shape[1])
+        with storing(self.archive.url):
+            array = self._open(batch)
+            if array.shape[0] < stop:
+                array.resize((stop, array.shape[1]))
+            array[start:stop] = stored
+        return digest.of_array(stored)
+
+    def fix(self, batch: int, rows: int, blocks: int) -> None:
+        """A batch that was `put` has `rows` rows in `blocks` blocks: what an earlier try left behind them goes."""
+        with storing(self.archive.url):
+            if self._place(batch).exists("values/zarr.json") and (array := self._open(batch)).shape[0] != rows:
+                array.resize((rows, array.shape[1]))
+            for number in self.done(batch):
+                if number >= blocks:
+                    self._place(batch).remove(f"records/{number:06d}.json")
+
+    def complete(self, batch: int, number: int, record: Record) -> None:
+        """Say that a block is there, after its values."""
+        self._place(batch).write_json(f"records/{number:06d}.json", asdict(record))
+
+    def _stored(self, values: Values) -> npt.NDArray[Any]:
+        """Values as they are kept."""
+        if self.dtype == "float32":
+            return values
+        with np.errstate(over="ignore"):
+            stored = values.astype(np.float16)
+        if (lost := np.isinf(stored) & np.isfinite(values)).any():
+            raise StoreError(
+                f"features/{self.name}: {values[lost][0]:.6g} is beyond what float16 holds (65,504); "
+                "keep this representation's features as float32."
+            )
+        return stored
 
     def done(self, batch: int) -> set[int]:
         """The blocks of a batch that are complete."""
@@ -146,7 +230,9 @@ class FeatureStore:
         name = f"records/{block.number:06d}.json"
         value = self._place(block.batch).read_json(name)
         try:
-            return Record(tuple(value["rows"]), value["sha256"], value["failed"], value["runtime"])
+            return Record(
+                tuple(value["rows"]), value["sha256"], value["failed"], value["runtime"], value.get("artefacts", {})
+            )
         except (KeyError, TypeError) as error:
             raise StoreError(f"{self._place(block.batch).url}/{name} is damaged: it is not a record.") from error
 
@@ -174,7 +260,8 @@ class FeatureStore:
             values = self.read(batch, number)
         except Exception as error:  # noqa: BLE001 - whatever a codec raises, the block is at fault
             return f"{where}: cannot be read ({error})"
-        return None if digest.of_array(values) == record.sha256 else f"{where}: its hash does not hold"
+        held = digest.of_array(values.astype(self.dtype, copy=False)) == record.sha256
+        return None if held else f"{where}: its hash does not hold"
 
     def _open(self, batch: int) -> "zarr.Array[Any]":
         return zarr.open_array(

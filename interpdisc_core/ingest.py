@@ -4,6 +4,7 @@
 `settle` resolves duplicates and new versions, gives each new content a row, and says what is left to extract.
 """
 
+import json
 import logging
 import platform
 import posixpath
@@ -16,21 +17,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from interpdisc_core import catalog, digest, sources
+from interpdisc_core import catalog, digest, metadata, radiometry, sources, tiles
 from interpdisc_core.catalog import Entry
+from interpdisc_core.compaction import compact
 from interpdisc_core.errors import PlanError, Unreadable
 from interpdisc_core.features import Batch, Block, FeatureStore, batches, write_batch
+from interpdisc_core.frames import as_mosaic
 from interpdisc_core.images import identify
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import Inputs, Member, Role, Run
-from interpdisc_core.sources import Listed
+from interpdisc_core.sources import Listed, Source
 from interpdisc_core.storage import Place
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Version of the archive's layout."""
+FORMAT = 2
+"""Version of the archive's layout; `interpdisc_core.migration` brings older ones to it."""
 _READERS = 8
 
 
@@ -72,7 +75,16 @@ def check_format(archive: Place) -> None:
 
     if not archive.exists("archive.json"):
         raise StoreError(f"{archive.url} is not an archive: it has no archive.json.")
-    if (found := archive.read_json("archive.json").get("format")) != FORMAT:
+    told = archive.read_json("archive.json")
+    found = told.get("format") if isinstance(told, dict) else None
+    # A migration that was interrupted says what it began with; programs of that version must not go on either.
+    earlier = told.get("migrating from") if found == FORMAT else found
+    if type(earlier) is int and 0 < earlier < FORMAT:
+        raise StoreError(
+            f"{archive.url} has layout version {earlier}, of an earlier program: `interpdisc migrate {archive.url}` brings "
+            f"it to version {FORMAT}."
+        )
+    if found != FORMAT:
         raise StoreError(f"{archive.url} has layout version {found}; this program reads version {FORMAT}.")
 
 
@@ -84,8 +96,37 @@ def enlist(url: str, inputs: Inputs) -> Listing:
         for item in sources.listing(given) if given else []:
             roles.setdefault(catalog.key_of(item), (role, item))  # type: ignore[arg-type]
     label_of = labels_of(inputs.labels, [item.id for role, item in roles.values() if role == "candidate"])
+    return _enlist(archive, roles, label_of, catalog.load(archive))
 
-    known, turn = catalog.load(archive), catalog.next_turn(archive)
+
+def looked_at(entry: Entry) -> str:
+    """The address by which an input's pixels are read: its own, and what its radiometry adds to that."""
+    if not entry.radiometry.endswith(" bayer"):
+        return entry.uri
+    return as_mosaic(entry.uri, radiometry.mosaic(entry.radiometry, json.loads(entry.header), json.loads(entry.record)))
+
+
+def enlist_new(url: str, source: Source, inbox: str) -> Listing:
+    """As `enlist`, of one source, but only what is not settled yet: what came since, or could not be got at.
+
+    inbox: where in the archive a feed keeps what it brought.
+    """
+    archive = ready_archive(url)
+    known = catalog.load(archive)
+    roles: dict[str, tuple[Role, Listed]] = {}
+    for item in sources.listing([source], archive / inbox):
+        key = catalog.key_of(item)
+        there = known.get(key)
+        if there is None or there.status == "pending" or (there.status == "quarantined" and there.access):
+            roles.setdefault(key, ("candidate", item))
+    return _enlist(archive, roles, {}, known)
+
+
+def _enlist(
+    archive: Place, roles: dict[str, tuple[Role, Listed]], label_of: dict[str, str], known: dict[str, Entry]
+) -> Listing:  # fmt: skip
+    compact(archive)
+    turn = catalog.next_turn(archive)
     events = [Entry.of(item) for key, (_, item) in roles.items() if key not in known]
     # What could not be got at last time is tried again, now that it is listed again.
     again = (known[key] for key in roles if key in known)
@@ -101,12 +142,14 @@ def enlist(url: str, inputs: Inputs) -> Listing:
         for key, (role, item) in roles.items()
     ]  # fmt: skip
     name = digest.of_json([rows])
-    schema = pa.schema([(column, pa.string()) for column in ("key", "id", "uri", "role", "label", "record")])
-    archive.write(f"listings/{name}/listing.parquet", catalog.parquet(pa.Table.from_pylist(rows, schema=schema)))
+    archive.write(f"listings/{name}/listing.parquet", catalog.parquet(pa.Table.from_pylist(rows, schema=_LISTING)))
     table = pa.Table.from_pylist([asdict(entry) for entry in unchecked], schema=catalog.SCHEMA)
     archive.write(f"listings/{name}/unchecked.parquet", catalog.parquet(table))
     log.info("%d inputs listed, %d of them new", len(roles), len(events))
     return Listing(name, len(roles), len(unchecked), turn + 1)
+
+
+_LISTING = pa.schema([(column, pa.string()) for column in ("key", "id", "uri", "role", "label", "record")])
 
 
 def labels_of(given: str, ids: Sequence[str]) -> dict[str, str]:
@@ -163,7 +206,15 @@ def _checked(entry: Entry) -> Entry:
     except Unreadable as error:
         return entry.now("quarantined", str(error), access=error.access)
     # `access` stays until it is settled: a run killed here is being tried again, and has lost nothing.
-    return entry.now("pending", sha256=sha256, **asdict(facts))
+    known = entry.now("pending", sha256=sha256, **asdict(facts))
+    return replace(known, radiometry=radiometry_of(known))
+
+
+def radiometry_of(entry: Entry) -> str:
+    """What the values of an input that was read are, and how they are brought to the network's domain, in short."""
+    header = json.loads(entry.header)
+    told = metadata.told(entry.id, json.loads(entry.record), header)
+    return radiometry.of(entry.mode, entry.format, header, told).name
 
 
 def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, workers: int) -> Settled:
@@ -173,7 +224,8 @@ def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, worke
     contents and ids of its images, so the same command over the same images is the same run.
     """
     archive = Place.of(url)
-    listed, latest, turn = _admit(archive, listing, block, workers)
+    side = plan.representation.side if inputs.tiles else 0
+    listed, latest, turn = _admit(archive, listing, block, workers, side)
     members = _members(listed, latest)
     candidates = [member for member in members if member.role == "candidate"]
     if not candidates:
@@ -206,6 +258,14 @@ def admitted(url: str, listing: str, block: int, workers: int) -> list[Member]:
     return _members(listed, latest)
 
 
+def admit(url: str, listing: str, block: int, workers: int, side: int) -> None:
+    """Resolve a listing and give its new contents their rows, without a run.
+
+    side: of the network's input in pixels; frames that are much larger are admitted tile by tile besides. 0: none are.
+    """
+    _admit(Place.of(url), listing, block, workers, side)
+
+
 def catalogued(url: str) -> list[Member]:
     """The images of a whole archive, each content once, by what its catalog says; nothing is listed anew.
 
@@ -220,22 +280,51 @@ def catalogued(url: str) -> list[Member]:
 
 
 def _admit(
-    archive: Place, listing: str, block: int, workers: int
+    archive: Place, listing: str, block: int, workers: int, side: int = 0
 ) -> tuple[list[dict[str, Any]], dict[str, Entry], int]:
     """Resolve a listing and give its new contents their rows: what was listed, the latest of each input, the turn."""
     listed = catalog.table_of(archive, f"listings/{listing}/listing.parquet").to_pylist()
     known, turn = catalog.load(archive), catalog.next_turn(archive)
+    if side:
+        listed, known = _with_tiles(listed, known, side)
     events = _resolve(known, [row["key"] for row in listed])
     fresh = [entry for entry in events.values() if entry.status == "ready" and entry.row < 0]
     number = max(batches(archive), default=-1) + 1
     if fresh:
         # Enough blocks for every worker, none larger than asked for.
         size = max(1, min(block, -(-len(fresh) // max(workers, 1))))
-        write_batch(archive, number, fresh, size)
+        write_batch(archive, number, [replace(entry, uri=looked_at(entry)) for entry in fresh], size)
         events |= {entry.key: replace(entry, batch=number, row=row) for row, entry in enumerate(fresh)}
     if events:
         catalog.write_part(archive, turn, "settle", events.values())
     return listed, known | events, turn
+
+
+def _with_tiles(
+    listed: list[dict[str, Any]], known: dict[str, Entry], side: int
+) -> tuple[list[dict[str, Any]], dict[str, Entry]]:  # fmt: skip
+    """A listing and a catalog with the tiles of frames that are much larger than a network's input of `side` pixels.
+
+    A tile is an input of its own, whose address and content are a part of its frame's. The frame stays one too.
+    """
+    more, cut = list(listed), dict(known)
+    for row in listed:
+        frame = known[row["key"]]
+        if not frame.sha256 or frame.status == "quarantined":
+            continue
+        size = frame.width, frame.height
+        if tiles.boxes(*size, side):
+            size = tiles.upright(*size, frame.format, json.loads(frame.header))
+        for box in tiles.boxes(*size, side):
+            uri, part = tiles.address(frame.uri, box), ",".join(map(str, box))
+            key = digest.of_bytes(f"{frame.key}\0{part}".encode())[:16]
+            tile = replace(
+                frame, key=key, id=f"{frame.id}#xywh={part}", uri=uri, status="pending", why="", batch=-1, row=-1,
+                sha256=tiles.content(frame.sha256, box), width=box[2], height=box[3],
+            )  # fmt: skip
+            cut.setdefault(key, tile)
+            more.append({**row, "key": key, "id": tile.id, "uri": uri})
+    return more, cut
 
 
 def _resolve(known: dict[str, Entry], listed: Iterable[str]) -> dict[str, Entry]:
@@ -281,7 +370,7 @@ def _members(listed: list[dict[str, Any]], latest: dict[str, Entry]) -> list[Mem
         original = latest[entry.why] if entry.status == "duplicate-of" else entry
         if original.status == "ready" and original.sha256 not in taken:
             taken[original.sha256] = Member(
-                row["id"], row["key"], row["uri"], original.sha256, original.batch, original.row, row["role"],
+                row["id"], row["key"], looked_at(entry), original.sha256, original.batch, original.row, row["role"],
                 row["label"], row["record"],
             )  # fmt: skip
     unique, seen = [], set()
@@ -295,8 +384,13 @@ def _members(listed: list[dict[str, Any]], latest: dict[str, Entry]) -> list[Mem
 
 def unextracted(store: FeatureStore, members: list[Member]) -> tuple[tuple[Block, ...], int]:
     """The blocks that hold members and are not complete, and how many images these are."""
-    known = {number: Batch.read(store.archive, number) for number in sorted({member.batch for member in members})}
-    wanted = sorted({Block(member.batch, member.row // known[member.batch].block) for member in members})
+    return unextracted_at(store, [(member.batch, member.row) for member in members])
+
+
+def unextracted_at(store: FeatureStore, places: Sequence[tuple[int, int]]) -> tuple[tuple[Block, ...], int]:
+    """The blocks that hold places (batch, row) and are not complete, and how many images these are."""
+    known = {number: Batch.read(store.archive, number) for number in sorted({batch for batch, _ in places})}
+    wanted = sorted({Block(batch, row // known[batch].block) for batch, row in places})
     done = {number: store.done(number) for number in known}
     left = tuple(block for block in wanted if block.number not in done[block.batch])
     sizes = (known[block.batch].rows(block.number) for block in left)

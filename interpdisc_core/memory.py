@@ -145,6 +145,14 @@ class Memory:
         for file in found:
             self._place.remove(file.path)
 
+    def tidy(self) -> None:
+        """Remove the models of horizons that are kept for speed: each holds up to d x d numbers."""
+        self._place.remove("cache")
+
+    def clear(self) -> None:
+        """Remove the stratum with all its records."""
+        self.archive.remove(f"memory/{_safe(self.stratum)}")
+
     def read(self, name: str) -> Record:
         """A batch's record. Raises StoreError where there is none, and where it is damaged."""
         found = self._of(name)
@@ -153,6 +161,16 @@ class Memory:
         if not found:
             raise StoreError(f"{self._where} has no record of {name!r}.")
         return self._read(found[0])
+
+    def faults(self) -> list[str]:
+        """What is wrong with its records, each read and held against what names it; a sentence each."""
+        found = []
+        for file in self._files():
+            try:
+                self._read(file)
+            except StoreError as error:
+                found.append(str(error))
+        return found
 
     def horizon(
         self, names: Sequence[str] | None = None, *, last: int | None = None, without: Collection[str] = ()
@@ -234,7 +252,7 @@ class Memory:
             if name in known:
                 raise StoreError(self._twice(name))
             known[name] = file
-        return dict(sorted(known.items(), key=lambda item: _order(item[0])))
+        return dict(sorted(known.items(), key=lambda item: canonical(item[0])))
 
     def _twice(self, name: str) -> str:
         return f"{self._where} has two records of {name!r}: remove it, and add the right one again."
@@ -387,7 +405,7 @@ def _safe(name: str) -> str:
     return quoted if len(quoted) <= _LONGEST else f"~{digest.of_bytes(quoted.encode())}"
 
 
-def _order(name: str) -> tuple[list[Any], str]:
+def canonical(name: str) -> tuple[list[Any], str]:
     """Canonical order. Numbers are compared by their digits: `int` refuses very long ones."""
     parts: list[Any] = re.split("([0-9]+)", name)
     parts[1::2] = [(len(number.lstrip("0")), number.lstrip("0")) for number in parts[1::2]]

@@ -1,8 +1,8 @@
 """What the HTML pages share: templates that escape everything, names made visible, numbers as text, photos as data.
 
-Every page is one file that needs nothing beside itself: no network, no script. Names are hostile input: the templates
-escape them, and characters that would reorder or hide text are shown by their number. `templates/base.css.j2` has the
-pages' common style, `templates/parts.html.j2` their common macros.
+Every page but the index of days is one file that needs nothing beside itself: no network, no script. Names are hostile
+input: the templates escape them, and characters that would reorder or hide text are shown by their number.
+`templates/base.css.j2` has the pages' common style, `templates/parts.html.j2` their common macros.
 """
 
 import base64

@@ -86,7 +86,8 @@ class Meter:
         if not self.watch.token:
             return
         place = self.watch._place
-        folder = next((name for name in place.names() if name.partition("-")[2] == self.stage), None)
+        # The last of that name: a daily run has its stages once a day.
+        folder = next((name for name in reversed(place.names()) if name.partition("-")[2] == self.stage), None)
         if folder:
             with contextlib.suppress(StoreError):  # a full disk shows where it matters, not here
                 place.write(f"{folder}/{self.task}.json", json.dumps(self.done).encode())

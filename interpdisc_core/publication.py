@@ -13,6 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from interpdisc_core import catalog, sources
+from interpdisc_core.cards import NearView, PickView
 from interpdisc_core.errors import InterpdiscError, Unreadable
 from interpdisc_core.evaluation import Discovery, discovery
 from interpdisc_core.explanation import CARDS
@@ -22,7 +23,7 @@ from interpdisc_core.images import Pixels
 from interpdisc_core.inverters import Gradient, Refined
 from interpdisc_core.measures import TRUST
 from interpdisc_core.plan import Plan, Rendering
-from interpdisc_core.report import NearView, PickView, RunView, render
+from interpdisc_core.report import RunView, render
 from interpdisc_core.runs import Explanation, Member, Near, Pick, Run
 from interpdisc_core.storage import Place
 
@@ -75,7 +76,7 @@ def _ledger(run: Run) -> list[catalog.Entry]:
     """The latest event of every input that the run listed."""
     listing = run.place.read_json("ledger.json")["listing"]
     keys = catalog.table_of(run.archive, f"listings/{listing}/listing.parquet")["key"].to_pylist()
-    latest = catalog.load(run.archive)
+    latest = {entry.key: entry for entry in catalog.find(run.archive, "key", keys)}
     return [latest[key] for key in keys]
 
 

@@ -17,6 +17,7 @@ from interpdisc_core.images import Pixels
 from interpdisc_core.plan import Plan, Rendering
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
+from interpdisc_core.terms import Terms
 
 Role = Literal["candidate", "background"]
 
@@ -26,12 +27,14 @@ class Inputs:
     """What a run looks at. sources: to pick from; background: counts as already known.
 
     labels: a CSV file of classes by image, `folder` for the name of the folder an image lies in, or empty.
+    tiles: frames that are much larger than the network's input are looked at tile by tile besides.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     sources: tuple[str, ...]
     background: tuple[str, ...] = ()
     labels: str = ""
+    tiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,25 @@ class Run:
     def inputs(self) -> Inputs:
         """What it was asked to look at."""
         given = self.place.read_json("inputs.json")
-        return Inputs(sources=tuple(given["sources"]), background=tuple(given["background"]), labels=given["labels"])
+        return Inputs(
+            sources=tuple(given["sources"]),
+            background=tuple(given["background"]),
+            labels=given["labels"],
+            tiles=given.get("tiles", False),
+        )
 
-    def begin(self, settings: Plan, inputs: Inputs, members: list[Member], environment: dict[str, Any]) -> None:
+    @property
+    def terms(self) -> Terms:
+        """What its selection starts from besides its images."""
+        return Terms.read(self.place)
+
+    def begin(
+        self, settings: Plan, inputs: Inputs, members: list[Member], environment: dict[str, Any],
+        terms: Terms | None = None,
+    ) -> None:  # fmt: skip
         """Write what defines the run. Doing it again writes the same."""
+        if terms is not None:
+            terms.write(self.place)
         self.place.write_json("inputs.json", asdict(inputs))
         self.place.write_json("environment.json", environment)
         table = pa.Table.from_pylist([asdict(member) for member in members], schema=_MEMBERS)

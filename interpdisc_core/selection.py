@@ -10,13 +10,14 @@ from threadpoolctl import threadpool_limits
 
 from interpdisc_core import digest
 from interpdisc_core.errors import StoreError
-from interpdisc_core.features import FeatureStore, rows_of
+from interpdisc_core.features import FeatureStore, gather, rows_of
 from interpdisc_core.progress import Watch
 from interpdisc_core.runs import STEP, Member, Near, Pick, Run
-from interpdisc_core.selectors import Means
+from interpdisc_core.selectors import Means, Seen
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.selectors.rows import Rows, UnitRows, lengths_of, take
 from interpdisc_core.storage import Place
+from interpdisc_core.terms import Terms
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,11 @@ def select(url: str, run_id: str, watch: Watch, threads: int = 1) -> Selected:
     if not candidates.members:
         raise StoreError(f"not one of the images of run {run_id} could be read; its ledger says why for each.")
     # An image that could not be got at last time may be there now: then the picks are to be made again.
-    over = digest.of_json([[member.sha256 for member in table.members] for table in (candidates, known)])
+    terms = run.terms
+    told_terms = [terms.told()] if terms != Terms() else []
+    over = digest.of_json([[member.sha256 for member in table.members] for table in (candidates, known)] + told_terms)
     # Picks also tell what is known of the images: labels, addresses and records may be others since.
-    of = digest.of_json([[asdict(member) for member in table.members] for table in (candidates, known)])
+    of = digest.of_json([[asdict(member) for member in table.members] for table in (candidates, known)] + told_terms)
     if run.place.exists("picks.json") and (told := run.place.read_json("picks.json")).get("of") == of:
         ties = [pick["near_ties"] for pick in told["picks"]]
         return Selected(run_id, len(ties), sum(ties), told["exhausted"], len(ties))
@@ -89,9 +92,11 @@ def select(url: str, run_id: str, watch: Watch, threads: int = 1) -> Selected:
         run.create_vectors(wanted, candidates.rows.shape[1])
     labels = [member.label for member in candidates.members]
     means = Means(threads=max(1, min(threads, os.cpu_count() or 1)))
-    selection = plan.selector.open(
-        candidates.rows, known_values.reshape(-1, candidates.rows.shape[1]), labels if any(labels) else None, means
-    )  # fmt: skip
+    prior: Floats | Seen = known_values.reshape(-1, candidates.rows.shape[1])
+    if (remembered := _remembered(run, terms)) is not None:
+        prior = remembered
+    opened = plan.selector.open(candidates.rows, prior, labels if any(labels) else None, means)
+    selection = terms.limited(opened, [member.key for member in candidates.members])
     for row in rows:
         selection.learn(row)
     resumed, fresh, exhausted = len(rows), [], False
@@ -129,6 +134,14 @@ def select(url: str, run_id: str, watch: Watch, threads: int = 1) -> Selected:
     run.place.write_json("picks.json", {"of": of, "exhausted": exhausted, "picks": [asdict(pick) for pick in picks]})
     meter.close()
     return Selected(run_id, len(picks), sum(ties), exhausted, resumed)
+
+
+def _remembered(run: Run, terms: Terms) -> Seen | None:
+    """What the run's terms count as seen, normalised as its plan says."""
+    absorbed = gather(FeatureStore(run.archive, run.plan.features), list(terms.absorbed)).astype(np.float64)
+    if run.plan.normalise == "l2" and len(absorbed):
+        absorbed = absorbed / np.linalg.norm(absorbed, axis=1, keepdims=True)
+    return terms.prior(run.archive, absorbed)
 
 
 def _checkpoint(run: Run, over: str) -> tuple[list[int], list[float], list[int]]:

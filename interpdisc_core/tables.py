@@ -174,6 +174,7 @@ def _representation(source: str, archive: Place, wanted: str) -> str:
     found = [
         name for name, spec in specs.items() if not wanted or name.startswith(wanted) or spec.get("kind") == wanted
     ]
+    found = [wanted] if wanted in specs else found  # another may begin with it: float16's does with float32's
     if len(found) != 1:
         what = f"{wanted!r} names {len(found)} of its" if wanted else "choose with --features NAME one of its"
         raise PlanError(f"{source}: {what} {len(specs)} representations: {told}.")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -50,17 +49,20 @@ class sentences:
             raise typer.Exit(MISUSED if isinstance(error, PlanError | StoreError) else FAILED)
 
 
-def carry_out(tell: Callable[[dict[str, Any]], None], as_json: bool, **asked: Any) -> None:
-    """Run a flow to its end and print its result, by `tell` or as JSON. asked: the fields of a `Request`."""
+def carry_out(tell: Callable[[dict[str, Any]], None], as_json: bool, **asked: Any) -> dict[str, Any]:
+    """Run a flow to its end and print its result, by `tell` or as JSON; returns it. asked: the fields of a `Request`."""
     from deploy.running import Request, run
 
     result = run(Request(**asked), told)
     print(json.dumps(result)) if as_json else tell(result)
+    return result
 
 
 def absolute(address: str) -> str:
-    """An address for other processes, whatever folder they are in."""
-    return address if "://" in address else os.path.abspath(address)
+    """An address or a source for other processes, whatever folder they are in."""
+    from interpdisc_core.sources import absolute as sources_absolute
+
+    return sources_absolute(address)
 
 
 def one_of(option: str, given: str, choices: tuple[str, ...], more: str = "") -> Any:

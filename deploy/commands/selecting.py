@@ -61,8 +61,8 @@ def select(
     Example: `interpdisc select features.npy -n 300 -k 20`. A larger -n later goes on from there.
     """
     with sentences():
-        from deploy.running import locked
         from interpdisc_core import bare
+        from interpdisc_core.lease import held
 
         settings = settings_from(
             method=method, rank=rank, start=start, seed=seed, variance=variance, sign=sign, weights=weights,
@@ -76,7 +76,7 @@ def select(
         )  # fmt: skip
         with told.status("reading …") as status, _spread(scheduler) as crew:
             result = bare.select(
-                asked, absolute(out), alone=locked(absolute(out), "folder"), crew=crew,
+                asked, absolute(out), alone=held(absolute(out), "folder", owner="select"), crew=crew,
                 tell=lambda made, of: status.update(f"pick {made} of {of}"),
             )  # fmt: skip
     if as_json:
@@ -109,8 +109,8 @@ def remember(
     Example: `interpdisc remember ARCHIVE mastcam sol-812 --where "sol == 812"`
     """
     with sentences():
-        from deploy.running import locked
         from interpdisc_core import bare
+        from interpdisc_core.lease import held
         from interpdisc_core.storage import Place
 
         if not memory and not Place.of(source).exists("archive.json"):
@@ -118,7 +118,7 @@ def remember(
         asked = bare.Asked(
             source=source, where=where, features=features, normalise=one_of("--normalise", normalise, ("none", "l2"))
         )  # fmt: skip
-        with locked(absolute(memory or source), "archive"):
+        with held(absolute(memory or source), owner="remember"):
             record = bare.remember(asked, memory or source, stratum, batch)
     print(f"{record.count} rows of {record.dimension} features are batch {batch!a} of {stratum!a}")
 
@@ -131,11 +131,11 @@ def forget(
 ) -> None:
     """Take a batch out of what was seen; horizons are then as if it had never been there, to the bit."""
     with sentences():
-        from deploy.running import locked
+        from interpdisc_core.lease import held
         from interpdisc_core.memory import Memory
         from interpdisc_core.storage import Place
 
-        with locked(absolute(archive), "archive"):
+        with held(absolute(archive), owner="forget"):
             Memory(Place.of(archive), stratum).remove(batch)
             left = Memory(Place.of(archive), stratum).names()
     print(f"batch {batch!a} of {stratum!a} is gone; {len(left)} are left")

@@ -19,8 +19,12 @@ _BLOCK = 1024
 def parted(sources: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sources that are archives, and those that are not."""
     given = tuple(sources)
-    archives = tuple(source for source in given if Place.of(source).exists("archive.json"))
+    archives = tuple(source for source in given if _is_archive(source))
     return archives, tuple(source for source in given if source not in archives)
+
+
+def _is_archive(source: str) -> bool:
+    return not source.startswith(("shards:", "feed:", "{")) and Place.of(source).exists("archive.json")
 
 
 def enrol(

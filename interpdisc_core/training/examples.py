@@ -29,8 +29,9 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from interpdisc_core import catalog, digest
+from interpdisc_core.embedding import BATCH
 from interpdisc_core.errors import PlanError, Unreadable
-from interpdisc_core.extraction import BATCH, pixels
+from interpdisc_core.extraction import pixels
 from interpdisc_core.features import storing, zarr_options
 from interpdisc_core.images import Pixels
 from interpdisc_core.progress import Watch

@@ -511,7 +511,8 @@ def test_kill_9_and_the_same_command(source: str, tmp_path: Path) -> None:
     assert result["resumed_at"] == reached
     assert picked(result) == picked(expected)
     np.testing.assert_array_equal(vectors(out), vectors(tmp_path / "straight"))
-    os.remove(out / ".lock")
+    for lock in (".lock", "lock.json"):
+        os.remove(out / lock)
     whole(out, result)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interpdisc_core import extraction
+from interpdisc_core import embedding
 from interpdisc_core.extraction import extract
 from interpdisc_core.features import Batch, Block, FeatureStore, Values, gather
 from interpdisc_core.ingest import Settled
@@ -76,7 +76,7 @@ def test_blocks_do_not_change_features(tmp_path: Path, block: int, monkeypatch: 
     put(folder / "bad.png", picture(40)[:-70])
     whole = ingested(tmp_path / "whole", folder)
     extracted(tmp_path / "whole", whole)
-    monkeypatch.setattr(extraction, "BATCH", 2)
+    monkeypatch.setattr(embedding, "BATCH", 2)
     parted = ingested(tmp_path / "parted", folder, block=block)
     assert len(parted.blocks) == -(-8 // block)
     extracted(tmp_path / "parted", parted)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from interpdisc_core import images
 from interpdisc_core.errors import Unreadable
@@ -81,11 +81,42 @@ def test_grey_becomes_three_equal_channels(kind: str) -> None:
     assert np.abs(pixels.astype(int) - grey[:, :, None]).max() <= (3 if kind == "JPEG" else 0)
 
 
+def root(wide: Any, full: int) -> Array:
+    """The transform of linear values."""
+    return np.rint(255 * np.sqrt(np.asarray(wide) / full))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bits_are_scaled_full_range_to_full_range(kind: str) -> None:
-    """Grey of 16 bits: v / 257 rounded, so 0 is 0 and 65535 is 255; values are not clipped at 255."""
+def test_linear_sixteen_bits_go_by_the_square_root_of_full_scale(kind: str) -> None:
+    """Grey of 16 bits without a profile is linear: of 65535, or of 4095 where no value is above it."""
+    wide = np.array([[0, 16, 128, 257, 300, 4096, 32768, 65407, 65535]], dtype=np.uint16)
+    np.testing.assert_array_equal(decode(saved(wide, kind))[0, :, 0], root(wide, 65535)[0])
+    dark = np.array([[0, 1, 16, 1024, 4000, 4095]], dtype=np.uint16)
+    np.testing.assert_array_equal(decode(saved(dark, kind))[0, :, 0], root(dark, 4095)[0])
+    assert root(dark, 4095)[0, -1] == 255
+
+
+def profile() -> bytes:
+    """An sRGB profile."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_for_a_display_are_scaled_full_range_to_full_range(kind: str) -> None:
+    """With a profile the values are display values already: v / 257 rounded; not clipped at 255."""
     wide = np.array([[0, 128, 257, 300, 32768, 65407, 65535]], dtype=np.uint16)
-    np.testing.assert_array_equal(decode(saved(wide, kind))[0, :, 0], [0, 0, 1, 1, 128, 255, 255])
+    shown = decode(saved(wide, kind, icc_profile=profile()))
+    np.testing.assert_array_equal(shown[0, :, 0], [0, 0, 1, 1, 128, 255, 255])
+
+
+@pytest.mark.parametrize(("gamma", "linear"), [(45455, False), (100000, True)])
+def test_a_gamma_says_what_sixteen_bits_are(gamma: int, linear: bool) -> None:
+    """A PNG's gAMA of 1/2.2 is for a display; one of 1 is linear."""
+    wide = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    data = saved(wide, "PNG")
+    data = data[:33] + chunk(b"gAMA", struct.pack(">I", gamma)) + data[33:]
+    expected = root(wide, 65535)[0] if linear else [0, 1, 128, 255]
+    np.testing.assert_array_equal(decode(data)[0, :, 0], expected)
 
 
 def test_sixteen_bits_big_endian() -> None:
@@ -114,19 +145,19 @@ def test_sixteen_bits_big_endian() -> None:
         + entries
         + b"\0" * 4
     )
-    np.testing.assert_array_equal(decode(data)[0, :, 0], [0, 1, 128, 255])
+    np.testing.assert_array_equal(decode(data)[0, :, 0], root(wide, 65535)[0])
 
 
 def test_sixteen_bits_of_colour() -> None:
-    """RGB and RGBA of 16 bits a channel are scaled to 8, within one level."""
+    """RGB and RGBA of 16 bits a channel: linear by the root, exactly; for a display scaled, within one level."""
     values = np.array([[[0, 257 * 100, 65535], [65535, 32768, 514]]], dtype=">u2")
-    rows = b"\0" + values.tobytes()
-    assert np.abs(decode(png(2, 1, 16, 2, rows)).astype(int) - [[[0, 100, 255], [255, 128, 2]]]).max() <= 1
+    data = png(2, 1, 16, 2, b"\0" + values.tobytes())
+    np.testing.assert_array_equal(decode(data), root(values, 65535))
+    srgb = data[:33] + chunk(b"sRGB", b"\0") + data[33:]
+    assert np.abs(decode(srgb).astype(int) - [[[0, 100, 255], [255, 128, 2]]]).max() <= 1
     clear = np.dstack([values, np.array([[65535, 0]], dtype=">u2")]).astype(">u2")
-    assert (
-        np.abs(decode(png(2, 1, 16, 6, b"\0" + clear.tobytes())).astype(int) - [[[0, 100, 255], [255, 255, 255]]]).max()
-        <= 1
-    )
+    shown = decode(png(2, 1, 16, 6, b"\0" + clear.tobytes()))
+    np.testing.assert_array_equal(shown, [[root(values, 65535)[0, 0], [255, 255, 255]]])
 
 
 def test_transparency_lies_over_white() -> None:
@@ -306,12 +337,6 @@ def test_a_png_with_damaged_pixels_is_refused(level: int) -> None:
         damaged = bytearray(good)
         damaged[at] ^= 0x10
         assert refused(bytes(damaged)), at
-
-
-@pytest.mark.parametrize("mode", ["F", "I"])
-def test_pixels_without_an_agreed_range_are_refused(mode: str) -> None:
-    """Floating point and 32 bits have no black and white of their own; the reason says so."""
-    assert "range" in refused(saved(Image.new(mode, (4, 4), 3), "TIFF"))
 
 
 def bombs() -> dict[str, bytes]:

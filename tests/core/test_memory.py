@@ -264,7 +264,7 @@ def test_horizons_that_were_not_meant(ask: dict[str, Any]) -> None:
 def test_canonical_order(names: list[str]) -> None:
     """Numbers count as numbers, of any length; it does not depend on how the names arrive."""
     wanted = ["sol-01", "sol-1", "sol-2", "sol-99", "sol-0100", "sol-100", "sol-100b", "sol-" + "9" * 5000, "sun"]
-    assert sorted(names, key=memory._order) == wanted
+    assert sorted(names, key=memory.canonical) == wanted
 
 
 # ------------------------------------------------------------------------------------------------------- records

@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from interpdisc_core import charts, pages, report
+from interpdisc_core import cards, charts, pages, report
+from interpdisc_core.cards import NearView, PickView
 from interpdisc_core.evaluation import discovery
 from interpdisc_core.measures import MEASURES, TRUST
-from interpdisc_core.report import NearView, PickView, RunView, render
+from interpdisc_core.report import RunView, render
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -181,7 +182,7 @@ def test_every_picture_is_there_once() -> None:
     one = pick(1, picture=noise(7, 300, 400), deletion=DELETION)
     text = render(run(picks=(one,)))
     for name in RENDERINGS:
-        shown = pages.Photo.of(report._enlarged(one.renderings[name]), report._PANEL).uri
+        shown = pages.Photo.of(cards.enlarged(one.renderings[name]), cards.PANEL).uri
         assert text.count(shown) == 1, name
     pictures = re.findall(r"data:image/jpeg;base64,[\w+/=]+", text)
     assert len(pictures) == len(set(pictures)) == 4 + 5, "photo, map, thumbnail, one near; image and four renderings"
@@ -191,11 +192,11 @@ def test_renderings_are_all_on_one_scale() -> None:
     """A flat grey and a faint difference stay what they are: nothing is stretched, and enlarging adds no light."""
     faint = np.full((16, 16, 3), 128, dtype=np.uint8)
     faint[:, 8:] = 131
-    shown = report._enlarged(faint)
+    shown = cards.enlarged(faint)
     assert max(shown.shape) == 256
     assert 126 <= shown.min() <= shown.max() <= 133
     large = noise(1, 224, 224)
-    assert report._enlarged(large) is large
+    assert cards.enlarged(large) is large
 
 
 def test_a_picture_opens_large_and_closes_without_script() -> None:
@@ -238,7 +239,7 @@ def test_badge(changes: dict[str, object], said: str, not_said: str) -> None:
 
 def test_numbers_are_grouped_and_told() -> None:
     """Every measure has its place, its title and its meaning; one that nobody knows is shown as it is named."""
-    assert {key for _, keys in report.GROUPS for key in keys} | {"among"} == set(MEASURES)
+    assert {key for _, keys in cards.GROUPS for key in keys} | {"among"} == set(MEASURES)
     numbers = {key: 0.5 for key in MEASURES} | {"rank": 2.0, "among": 64.0, "psnr": float("nan"), "odd <b>": 1.0}
     text = render(run(picks=(pick(numbers=numbers),)))
     page = Page(text)
@@ -305,7 +306,7 @@ def test_a_map_says_what_it_shows(manner: str, said: str, not_said: str) -> None
     text = " ".join(Page(render(run(picks=(pick(where=where, score=8.0, manner=manner),)))).text.split())
     assert said in text
     assert not_said not in text
-    assert report.MANNERS[manner] in text
+    assert cards.MANNERS[manner] in text
 
 
 @pytest.mark.parametrize("deletion", [
@@ -397,8 +398,8 @@ def test_size_of_a_card_is_bounded() -> None:
 def test_size_is_bounded_whatever_the_pictures() -> None:
     """By the budgets of the pictures, all used up, and the text around them."""
     bare = [len(re.sub(r"base64,[\w+/=]+", "", render(run(picks=worst_cards(many))))) for many in (1, 2)]
-    card = report._PHOTO + report._HEATED + len(report.PANELS) * report._PANEL + 6 * report._THUMB
-    thumb = report._THUMB * 4 // 3 + 1000
+    card = cards.PHOTO + cards.HEATED + len(cards.PANELS) * cards.PANEL + 6 * cards.THUMB
+    thumb = cards.THUMB * 4 // 3 + 1000
     assert 50 * (card * 4 // 3 + bare[1] - bare[0]) + 250 * thumb + bare[0] < 20_000_000
 
 

@@ -1,17 +1,37 @@
 """What a SOURCE names: everything found is listed, under any name, and reading it gives its bytes or a reason."""
 
+import json
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from interpdisc_core.errors import PlanError, Unreadable
-from interpdisc_core.sources import Listed, listing, read
+from interpdisc_core.errors import PlanError, StoreError, Unreadable
+from interpdisc_core.sources import (
+    Folder,
+    Glob,
+    Listed,
+    ListFile,
+    Mars2020Feed,
+    MslFeed,
+    OneFile,
+    S3Prefix,
+    Shards,
+    Source,
+    absolute,
+    listing,
+    parse,
+    read,
+    title,
+    to_json,
+)
+from interpdisc_core.storage import Place
 
 NAMES = [
     b"plain.jpg", b"with space .png", b" lead", b"new\nline.png", b"tab\t.png", b"quo'te\".png", b"<b>bold&amp;.png",
@@ -131,6 +151,63 @@ def test_a_source_that_names_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert source in message
     assert "\n" not in message
     assert message.endswith(".")
+
+
+TEXTS = {
+    "photos": Folder(path="photos"), "photos/a.jpg": OneFile(path="photos/a.jpg"), "photos/*.jpg": Glob(pattern="photos/*.jpg"),
+    "l.CSV": ListFile(path="l.CSV"), "s.tar": Shards(of="s.tar"), "s.ZIP": Shards(of="s.ZIP"), "*.tar": Shards(of="*.tar"),
+    "s-{00..10}.tar": Shards(of="s-{00..10}.tar"), "shards:photos": Shards(of="photos"), "[x].tar": Shards(of="[x].tar"),
+    "s3://b/p": S3Prefix(url="s3://b/p"), "s3://b/*.jpg": S3Prefix(url="s3://b/*.jpg"), "s3://b/a.tar": Shards(of="s3://b/a.tar"),
+    "s3://b/{0..9}.zip": Shards(of="s3://b/{0..9}.zip"), "shards:s3://b/p": Shards(of="s3://b/p"), "feed:msl": MslFeed(),
+    "feed:mars2020": Mars2020Feed(), '{"kind": "folder", "path": "x"}': Folder(path="x"), "feed:x": Folder(path="feed:x"),
+    '{"kind": "msl-feed", "since_sol": 4000}': MslFeed(since_sol=4000), "gone": None, "": None, "feed:venus": None,
+    '{"kind": "folder"}': None, '{"kind": "x"}': None, '{"kind": "folder", "path": "x", "y": 1}': None, "{:": None,
+    "http://host/x": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_a_text_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Each kind has its texts; what exists is taken as it is; what is none of these is one sentence."""
+    monkeypatch.chdir(tmp_path)
+    for name in (b"photos/a.jpg", b"l.CSV", b"s.tar", b"s.ZIP", b"feed:x/a.jpg"):
+        place(tmp_path, name)
+    place(tmp_path, b"[x].tar")
+    if (wanted := TEXTS[text]) is None:
+        with pytest.raises((PlanError, StoreError), match=r"^[^\n]*\.$"):
+            parse(text)
+        return
+    assert parse(text) == wanted
+    assert parse(json.dumps(to_json(wanted))) == wanted
+    assert title(text)
+    assert title(wanted)
+    elsewhere = absolute(text)
+    monkeypatch.chdir("/")
+    again = parse(elsewhere)
+    assert type(again) is type(wanted)
+    assert absolute(elsewhere) == elsewhere
+
+
+def test_every_kind_has_a_text() -> None:
+    """And kinds do not share a name."""
+    kinds = get_args(get_args(Source)[0])
+    assert {type(wanted) for wanted in TEXTS.values() if wanted} == set(kinds)
+    assert len({kind.kind for kind in kinds}) == len(kinds)
+
+
+def test_plug_ins_list_as_their_texts_do(tmp_path: Path) -> None:
+    """A source may be given as itself; a feed that brought nothing yet is no mistake."""
+    place(tmp_path, b"in/a.jpg")
+    folder = str(tmp_path / "in")
+    assert (
+        listing([Folder(path=folder)])
+        == listing([folder])
+        == listing([f"file://{folder}", Glob(pattern=f"{folder}/*")])
+    )
+    assert listing([MslFeed()], Place.of(str(tmp_path / "inbox"))) == []
+    for source in (Folder(path=f"{folder}/x"), Glob(pattern=f"{folder}/x*"), ListFile(path=f"{folder}/x.csv")):
+        with pytest.raises(PlanError, match="in/x"):
+            listing([source])
 
 
 # ---------------------------------------------------------------------------------------- lists

@@ -2,52 +2,9 @@
 
 import json
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.flows.conftest import Command, picked
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment that points AWS clients to the server; bucket `rover` exists."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    env = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-    }  # fmt: skip
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(env["AWS_ENDPOINT_URL"], timeout=2)
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        os.environ.update(env)
-        from interpdisc_core.storage import s3_filesystem
-
-        s3_filesystem().mkdir("rover")
-        yield env
-    finally:
-        process.terminate()
-        process.wait(20)
-        for name in env:
-            os.environ.pop(name, None)
 
 
 def test_the_same_job_in_s3(

@@ -1,0 +1,72 @@
+"""What protects the page server: which requests are answered, and what a page may load and run.
+
+On loopback only requests that name loopback are answered, so that another site's page cannot reach the server by a name
+that points here. What changes something must come from a page of this server, by its `Origin`.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Refuses requests whose Host is not ours, and gives every answer its protective headers."""
+
+    inner: ASGIApp
+    loopback: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.inner(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+            await send(message)
+
+        host = Headers(scope=scope).get("host", "")
+        if self.loopback and scope["path"] != "/healthz" and not is_loopback(host):
+            refusal = PlainTextResponse("This server is for this machine only.\n", 421)
+            await refusal(scope, receive, guarded)
+            return
+        await self.inner(scope, receive, guarded)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a Host header, or an address to listen at, names this machine's loopback."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def foreign(request: Request) -> str | None:
+    """Why a request may not change anything: it comes from another site's page, or does not say from which."""
+    origin, host = request.headers.get("origin", ""), request.headers.get("host", "")
+    if not origin:
+        return "the request does not say which page it comes from."
+    if not host or urlsplit(origin).netloc != host:
+        return "it comes from another site’s page."
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return "it comes from another site’s page."
+    return None

@@ -1,0 +1,1 @@
+"""Rehearsals: the deployment on one machine, with real servers on loopback."""
