@@ -46,7 +46,7 @@ def daily(
         gather("extract", [extract.submit(archive, plan, part, arrived.turn, marks) for part in arrived.blocks])
         clock.lap("extract")
         closed = [
-            made for day in arrived.days if (made := _day(archive, settings, day, day in arrived.listed, workers, marks))
+            made for day in arrived.days if (made := _day(archive, settings, day, day in arrived.listed, workers, marks, pages))
         ]  # fmt: skip
         clock.lap("days")
         account = log.write(archive, polled, arrived, closed, clock.laps)
@@ -54,7 +54,9 @@ def daily(
     return account
 
 
-def _day(archive: str, settings: Daily, day: str, listed: bool, workers: int, marks: Watch) -> Closed | None:
+def _day(
+    archive: str, settings: Daily, day: str, listed: bool, workers: int, marks: Watch, pages: str
+) -> Closed | None:
     """One day: its lists, their explanations, its pages, and then the memory takes it in."""
     if not listed:
         remember_day(archive, settings, day)
@@ -70,5 +72,5 @@ def _day(archive: str, settings: Daily, day: str, listed: bool, workers: int, ma
     marks.begin("explain", cost, "steps")
     gather("explain", [explain.submit(archive, overall, ranks, marks) for ranks in groups if overall])
     clock.lap("explain")
-    closed: Closed = close_day(archive, settings, day, clock.laps)
+    closed: Closed = close_day(archive, settings, day, clock.laps, pages)
     return closed

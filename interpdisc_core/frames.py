@@ -45,6 +45,16 @@ def pixels(uri: str, sha256: str, at_least: int | None = None) -> Pixels:
     return decode(data, at_least=at_least, mosaic=pattern)
 
 
+def around(uri: str, sha256: str) -> tuple[Pixels, Box] | None:
+    """The frame (h, w, 3) uint8 that a tile is cut from, and its place there; None for what is no tile.
+
+    Raises Unreadable as `pixels` does.
+    """
+    plain, pattern = _pattern(uri)
+    frame, box = parted(plain)
+    return None if box is None else (_LAST.frame(frame, box, sha256, pattern), box)
+
+
 class _Last:
     """The frame of which a tile was asked for last. Threads that want its other tiles wait for it."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from interpdisc_core import catalog, sources
+from interpdisc_core import catalog, frames, sources
 from interpdisc_core.cards import NearView, PickView
 from interpdisc_core.errors import InterpdiscError, Unreadable
 from interpdisc_core.evaluation import Discovery, discovery
@@ -236,11 +236,8 @@ def _painter(rendering: Rendering, plan: Plan) -> tuple[str, dict[str, Any] | No
 def _pick_view(plan: Plan, pick: Pick, made: Explanation) -> PickView:
     card = pick.rank <= CARDS
     try:
-        picture = pixels(pick.uri, pick.sha256, at_least=_LARGE if card else _SMALL)
+        picture, window = _seen(plan, pick, _LARGE if card else _SMALL)
         problem = ""
-        height, width = picture.shape[:2]
-        left, top, right, bottom = plan.representation.window(width, height)
-        window = (left / width, top / height, right / width, bottom / height)
         picture = _reduced(picture, _LARGE if card else _SMALL)
     except Unreadable as error:
         picture, problem, window = None, str(error), (0.0, 0.0, 1.0, 1.0)
@@ -251,6 +248,18 @@ def _pick_view(plan: Plan, pick: Pick, made: Explanation) -> PickView:
         numbers=made.numbers, nearest=tuple(_near_view(near) for near in pick.nearest) if card else (),
         manner=made.manner, deletion=made.deletion, trusted=made.trusted, threshold=made.threshold,
     )  # fmt: skip
+
+
+def _seen(plan: Plan, pick: Pick, side: int) -> tuple[Pixels, tuple[float, float, float, float]]:
+    """A pick's picture, and the part of it that the network looked at as fractions; of a tile, its whole frame."""
+    if (found := frames.around(pick.uri, pick.sha256)) is not None:
+        picture, (x, y, width, height) = found
+    else:
+        picture, x, y = pixels(pick.uri, pick.sha256, at_least=side), 0, 0
+        height, width = picture.shape[:2]
+    high, wide = picture.shape[:2]
+    left, top, right, bottom = plan.representation.window(width, height)
+    return picture, ((x + left) / wide, (y + top) / high, (x + right) / wide, (y + bottom) / high)
 
 
 def _near_view(near: Near) -> NearView:

@@ -33,11 +33,14 @@ class Stretch:
             table: npt.NDArray[np.uint8] = self(every)
             looked_up: npt.NDArray[np.uint8] = table[np.ascontiguousarray(values).view(unsigned)]
             return looked_up
-        share = (values.astype(np.float32) - np.float32(self.black)) / np.float32(max(self.white - self.black, 1e-30))
-        share = np.nan_to_num(share, nan=0.0, posinf=0.0, neginf=0.0).clip(0.0, 1.0)
+        work = np.dtype(np.float64 if values.dtype.itemsize > 4 else np.float32).type
+        with np.errstate(over="ignore", invalid="ignore"):
+            share = (values.astype(work) - work(self.black)) / work(max(self.white - self.black, 1e-30))
+        share[~np.isfinite(share)] = 0.0
+        np.clip(share, 0.0, 1.0, out=share)
         if self.root:
             np.sqrt(share, out=share)
-        levels: npt.NDArray[np.uint8] = np.rint(share * np.float32(255.0)).astype(np.uint8)
+        levels: npt.NDArray[np.uint8] = np.rint(share * work(255.0)).astype(np.uint8)
         return levels
 
 

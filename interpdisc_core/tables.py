@@ -16,14 +16,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from interpdisc_core import catalog, digest, sources
-from interpdisc_core.catalog import Entry
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.features import Batch, Block, FeatureStore, rows_of, zarr_options
 from interpdisc_core.ingest import check_format, labels_of
@@ -135,12 +135,25 @@ def read(source: str, features: str = "") -> Table:
 # Archives
 
 
+class _Ready(NamedTuple):
+    """What a selection needs of an input; its record, the larger part of it, stays in the catalog."""
+
+    id: str
+    key: str
+    uri: str
+    sha256: str
+    batch: int
+    row: int
+
+
 def _archive(source: str, archive: Place, features: str) -> Table:
     """The ready images of an archive whose features are there, in order of id."""
     check_format(archive)
-    latest = catalog.load(archive)
+    latest = catalog.latest(archive, [*_Ready._fields, "status"])
     store = FeatureStore(archive, _representation(source, archive, features))
-    ready = sorted((e for e in latest.values() if e.status == "ready" and e.row >= 0), key=lambda e: (e.id, e.key))
+    with_row = latest.filter(pc.and_(pc.equal(latest["status"], "ready"), pc.greater_equal(latest["row"], 0)))
+    values = (with_row[name].to_pylist() for name in _Ready._fields)
+    ready = sorted(_Ready(*each) for each in zip(*values, strict=True))
     known = {number: Batch.read(archive, number) for number in sorted({entry.batch for entry in ready})}
     done = {number: store.done(number) for number in known}
     extracted = [e for e in ready if e.row // known[e.batch].block in done[e.batch]]
@@ -155,7 +168,7 @@ def _archive(source: str, archive: Place, features: str) -> Table:
     missing = len(ready) - len(there)
     return Table(
         source, rows, ids, labels, np.arange(len(there)), identity, "hashes of images and feature blocks",
-        lambda: _archive_columns(there, ids, labels), store.name,
+        lambda: _archive_columns(archive, there, ids, labels), store.name,
         f"{missing} of {len(ready)} ready images have no such features and are left out" if missing else "",
     )  # fmt: skip
 
@@ -186,7 +199,7 @@ def _spec(spec: dict[str, Any]) -> str:
     return ", ".join([str(spec.get("kind", "?")), *rest])
 
 
-def _distinct(entries: list[Entry]) -> list[str]:
+def _distinct(entries: list[_Ready]) -> list[str]:
     """Ids; two sources may use one for different images, then the later ones are told apart as a run does it."""
     seen: set[str] = set()
     ids = []
@@ -196,22 +209,28 @@ def _distinct(entries: list[Entry]) -> list[str]:
     return ids
 
 
-def _archive_labels(archive: Place, latest: dict[str, Entry], entries: list[Entry]) -> list[str | None]:
+def _archive_labels(archive: Place, latest: pa.Table, entries: list[_Ready]) -> list[str | None]:
     """The class that all runs give an image, or else its duplicates; None where there is none, or they disagree."""
     by_key: dict[str, set[str]] = defaultdict(set)
     by_content: dict[str, set[str]] = defaultdict(set)
+    content: dict[str, str] = {}
     for listing in archive.names("listings"):
         told = catalog.table_of(archive, f"listings/{listing}/listing.parquet").select(["key", "label"])
         for key, label in zip(*(column.to_pylist() for column in told.columns), strict=True):
             if label:
+                content = content or dict(zip(latest["key"].to_pylist(), latest["sha256"].to_pylist(), strict=True))
                 by_key[key].add(label)
-                by_content[latest[key].sha256 if key in latest else ""].add(label)
+                by_content[content.get(key, "")].add(label)
     found = (by_key.get(entry.key) or by_content.get(entry.sha256, set()) for entry in entries)
     return [next(iter(names)) if len(names) == 1 else None for names in found]
 
 
-def _archive_columns(entries: list[Entry], ids: Sequence[str], labels: Sequence[str | None]) -> Columns:
+def _archive_columns(
+    archive: Place, chosen: list[_Ready], ids: Sequence[str], labels: Sequence[str | None]
+) -> Columns:  # fmt: skip
     """The catalog's facts, the source's own record, id and label."""
+    found = {entry.key: entry for entry in catalog.find(archive, "key", [each.key for each in chosen])}
+    entries = [found[each.key] for each in chosen]
     records = [json.loads(entry.record) for entry in entries]
     facts = [asdict(entry) for entry in entries]
     columns: dict[str, Sequence[object]] = {

@@ -47,9 +47,9 @@ def remember_day(archive: str, settings: Daily, day: str) -> str:
 
 
 @task(name="close", task_run_name="close {day}", cache_policy=NO_CACHE)
-def close_day(archive: str, settings: Daily, day: str, timings: Mapping[str, float]) -> closing.Closed:
+def close_day(archive: str, settings: Daily, day: str, timings: Mapping[str, float], pages: str) -> closing.Closed:
     """See `interpdisc_core.daily.closing.close_day`."""
-    return closing.close_day(archive, settings, day, timings)
+    return closing.close_day(archive, settings, day, timings, pages)
 
 
 @task(name="begin rebuild", cache_policy=NO_CACHE)

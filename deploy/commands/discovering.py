@@ -13,11 +13,13 @@ from interpdisc_core.errors import PlanError
 @app.command()
 def discover(
     source: Annotated[list[str] | None, typer.Argument(
-        help="Folders, globs, CSV lists or s3:// prefixes of images. Default: $INTERPDISC_DATA.", show_default=False)] = None,
+        help="Folders, globs, CSV lists, tar shards or s3:// prefixes of images. Default: $INTERPDISC_DATA.", show_default=False)] = None,
     labels: Annotated[str, typer.Option(
         help="CSV with a class for each image, to score the discovery; or `folder`: an image's class is its folder's name.")] = "",
     background: Annotated[list[str] | None, typer.Option(
         help="Images that count as already known; may be given more than once.")] = None,
+    tiles: Annotated[bool, typer.Option(
+        "--tiles", help="Look at frames much larger than the network's input (panoramas, mosaics) tile by tile besides.")] = False,
     archive: Annotated[str, typer.Option(
         help="Folder or s3:// prefix that keeps what is computed.")] = "interpdisc-archive",
     out: Annotated[str, typer.Option(help="Folder for the report and tables, beside the copy in the archive.")] = "",
@@ -42,7 +44,7 @@ def discover(
         if not sources:
             raise PlanError("no SOURCE: name a folder of images, or set INTERPDISC_DATA.")
         _run(
-            sources, list(background or []), labels, archive, out, _plan(plan, picks, rank, explain),
+            sources, list(background or []), labels, tiles, archive, out, _plan(plan, picks, rank, explain),
             scheduler, workers, block, keep_ui, as_json, verbose,
         )  # fmt: skip
 
@@ -60,9 +62,9 @@ def demo(
     from deploy.demo import make_tiles
 
     with sentences():
-        tiles, labels = make_tiles(out)
+        images, labels = make_tiles(out)
         _run(
-            [str(tiles)], [], str(labels), str(out / "archive"), str(out / "report"),
+            [str(images)], [], str(labels), False, str(out / "archive"), str(out / "report"),
             _plan(None, picks, None, explain), "", 0, 1024, keep_ui, as_json, verbose,
         )  # fmt: skip
 
@@ -84,7 +86,7 @@ def _plan(path: Path | None, picks: int | None, rank: int | None, explain: int |
 
 
 def _run(
-    sources: list[str], background: list[str], labels: str, archive: str, out: str, plan: Any,
+    sources: list[str], background: list[str], labels: str, tiles: bool, archive: str, out: str, plan: Any,
     scheduler: str, workers: int, block: int, keep_ui: bool, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the flow with a server, workers and progress bars, and tell what came of it."""
@@ -95,6 +97,7 @@ def _run(
         sources=tuple(absolute(s) for s in sources),
         background=tuple(absolute(b) for b in background),
         labels=labels if labels in ("", "folder") else absolute(labels),
+        tiles=tiles,
     )
     given = {
         "inputs": inputs, "plan": plan, "out": absolute(out) if out else "", "block": block, "name": title(inputs.sources[0]),

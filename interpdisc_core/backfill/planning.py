@@ -25,14 +25,13 @@ ROWS = 2048
 class Planned:
     """What a call has to do. name: of the backfill. shards: how many its sources name, `bytes` in all.
 
-    todo: those that are not done yet. images: of those that are. turn: of the catalog, for what the call writes.
+    todo: those that are not done yet. turn: of the catalog, for what the call writes.
     """
 
     name: str
     shards: int
     bytes: int
     todo: tuple[Shard, ...]
-    images: int
     turn: int
 
 
@@ -46,7 +45,7 @@ def plan(url: str, sources: Sequence[str], settings: Plan, dtype: Stored, block:
     archive = ready_archive(url)
     name = store_name(settings.features, dtype)
     FeatureStore(archive, name).describe(settings.representation)
-    mine = records.planned(archive, name)
+    mine = _without_dropped(archive, name, {item.uri for item in listed})
     anyone = records.current(shard for other in records.names(archive) for shard in records.planned(archive, other))
     here, fresh = records.current(mine), []
     number = _next(archive)
@@ -68,9 +67,8 @@ def plan(url: str, sources: Sequence[str], settings: Plan, dtype: Stored, block:
     records.unsettle(archive, name, {shard.batch for shard in todo})
     turn = _log_beside(archive, catalog.next_turn(archive), beside)
     log.info("%d shards, %d of them new or changed, %d to do", len(now), len(fresh), len(todo))
-    images = sum(told["rows"] for told in records.completed(archive, name, done & {shard.batch for shard in now}))
     size = sum(max(shard.size, 0) for shard in now)
-    return Planned(name, len(now), size, todo, images, turn)
+    return Planned(name, len(now), size, todo, turn)
 
 
 def to_do(url: str, sources: Sequence[str], settings: Plan, dtype: Stored) -> tuple[int, int, int]:
@@ -83,6 +81,16 @@ def to_do(url: str, sources: Sequence[str], settings: Plan, dtype: Stored) -> tu
         or (there.size, there.stamp) != (item.size, item.stamp) or there.batch not in done
     ]  # fmt: skip
     return len(listed), len(left), sum(max(item.size, 0) for item in left)
+
+
+def _without_dropped(archive: Place, name: str, wanted: set[str]) -> list[Shard]:
+    """The shards of a backfill but for those that never could be read, and are not asked for any more."""
+    mine, unread = records.planned(archive, name), set(records.faults(archive, name)) - records.read(archive, name)
+    kept = [shard for shard in mine if shard.uri in wanted or shard.batch not in unread]
+    if len(kept) < len(mine):
+        records.write_plan(archive, name, kept)
+        log.info("%d shards that could not be read are not asked for any more", len(mine) - len(kept))
+    return kept
 
 
 def _next(archive: Place) -> int:

@@ -32,16 +32,16 @@ class Closed:
     coverage: float
 
 
-def close_day(url: str, settings: Daily, day: str, timings: Mapping[str, float]) -> Closed:
+def close_day(url: str, settings: Daily, day: str, timings: Mapping[str, float], pages: str = "") -> Closed:
     """Write a day's result and pages, and take it into the memory. Its runs must be selected and explained.
 
-    timings: seconds by stage. Doing it again with the same images leaves what is there.
+    timings: seconds by stage. pages: the address at which the site is served, for links in its feed. Doing it again with the same images leaves what is there.
     """
     archive = Place.of(url)
     seen, opened = look(archive, settings, day), archive.read_json(f"days/{day}/opened.json")
     told = telling(archive, settings, day, seen, opened, timings)
     _keep(archive, day, told)
-    published = site.publish(archive, day)
+    published = site.publish(archive, day, pages)
     take_in(archive, settings, day, list(seen.items), seen.parted, told["revision"], told["run"])
     for stratum in opened["runs"]:
         Memory(archive, memory_of(settings, stratum)).tidy()  # no other day has this one's horizon

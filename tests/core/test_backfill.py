@@ -4,6 +4,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,23 @@ def test_a_bad_shard_stops_no_other(tmp_path: Path, mission: Path) -> None:
     assert verify(str(tmp_path / "a")).sound
 
 
+def test_a_shard_that_never_was_may_be_given_up(tmp_path: Path, mission: Path) -> None:
+    """Named by mistake, it is a fault as long as it is named; numbers of the others stay."""
+    for tars, complete in (
+        ("m-{0,2,4}.tar", False),
+        ("m-{0,2,4}.tar", False),
+        ("m-{0,2}.tar", True),
+        ("m-{0,2}.tar", True),
+    ):
+        planned = plan(str(tmp_path / "a"), [str(mission / tars), str(mission / "m-1.zip")], PIXELS, "float16", BLOCK)
+        fill(str(tmp_path / "a"), planned.name, PIXELS, planned.todo, planned.turn, Watch(""))
+        settle(str(tmp_path / "a"), planned.name)
+        proof = prove(str(tmp_path / "a"), planned.name)
+        assert proof.complete is complete
+        assert proof.vectors == 17
+        assert verify(str(tmp_path / "a")).sound
+
+
 def test_a_shard_that_fails_halfway_leaves_no_rows(
     tmp_path: Path, mission: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +398,22 @@ def test_remembered_once(tmp_path: Path, mission: Path) -> None:
     (tmp_path / "a" / f"backfills/{planned.name}/remembered.json").unlink()
     Memory(archive, "all").remove(second.batch)
     assert remember(url, planned.name, "all", "none").rows == 24
+
+
+def test_a_rounded_horizon_serves_rows_that_are_not(tmp_path: Path, mission: Path) -> None:
+    """What was backfilled in float16 is seen, for a selection of float32 rows too; other features are refused."""
+    planned, _ = taken(tmp_path / "a", mission)
+    taken(tmp_path / "a", mission, dtype="float32")
+    taken(tmp_path / "a", mission, settings=Plan(representation=PixelValues(side=6)))
+    remember(str(tmp_path / "a"), planned.name, "all", "none")
+    asked = bare.Asked(
+        source=str(tmp_path / "a"), features=PIXELS.features, selector=Demud(rank=40), picks=3, horizon="all"
+    )  # fmt: skip
+    scores = [pick["score"] for pick in bare.select(asked, str(tmp_path / "out"))["picks"]]
+    assert max(scores) < 1e-4, "only rounding is new"
+    other = replace(asked, features=store_name(Plan(representation=PixelValues(side=6)).features, "float16"))
+    with pytest.raises(PlanError, match="batch 'backfill-000000-000002' of 'all' is of features"):
+        bare.select(other, str(tmp_path / "other"))
 
 
 def test_sources_without_shards(tmp_path: Path, mission: Path) -> None:

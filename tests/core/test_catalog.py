@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpdisc_core import catalog, parts
@@ -60,10 +60,11 @@ STEPS = st.lists(
         st.text("abcdefg", min_size=1, max_size=4).map(lambda keys: "".join(dict.fromkeys(keys))),
         st.integers(-1, 12),  # compaction, killed after so many writes and removals; -1: not killed
     ),
-    max_size=12,
+    max_size=9,
 )
 
 
+@settings(max_examples=60)  # each writes some dozen files
 @given(steps=STEPS, beyond=st.integers(0, 3))
 def test_compaction_changes_nothing_wherever_it_is_killed(
     steps: list[str | int], beyond: int, tmp_path_factory: pytest.TempPathFactory
@@ -88,8 +89,7 @@ def test_compaction_changes_nothing_wherever_it_is_killed(
         assert catalog.latest(archive, ("row",)).to_pylist() == [
             {"key": e.key, "row": e.row} for e in expected.values()
         ]
-        for wanted in ("a", "cd", ""):
-            assert catalog.find(archive, "key", wanted) == [e for e in expected.values() if e.key in wanted]
+    assert catalog.find(archive, "key", "acd") == [e for e in expected.values() if e.key in "acd"]
     compact(archive, 0)
     assert len(archive.names("catalog")) == bool(expected)
     told = [
@@ -133,6 +133,7 @@ def test_who_reads_while_parts_are_compacted_sees_each_input_once(tmp_path: Path
     ]  # fmt: skip
 
 
+@settings(max_examples=100)
 @given(
     events=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 5)), max_size=30),
     group=st.integers(1, 4),

@@ -2,7 +2,10 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,7 +161,10 @@ def test_geotiff(compress: str, tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio")
     values = scene(1, "f4")
     values[0, 3, 4] = -9999
-    path, shape = tmp_path / "x.tif", {"width": W, "height": H, "count": 1}
+    path, shape = (
+        tmp_path / "x.tif",
+        {"width": W, "height": H, "count": 1, "crs": "EPSG:32618", "transform": rasterio.Affine(2, 0, 5, 0, -2, 9)},
+    )
     with rasterio.open(path, "w", driver="GTiff", dtype="float32", nodata=-9999, compress=compress, **shape) as sink:
         sink.write(values)
     shown = decode(path.read_bytes())
@@ -629,6 +636,32 @@ def test_without_rasterio_the_reason_says_what_to_install(monkeypatch: pytest.Mo
         decode(made.vicar(scene()))
     assert caught.value.access
     same(made.png16(scene(1, "u2")), scene(1, "u2"))
+
+
+def test_a_reader_dies_with_its_asker() -> None:
+    """kill -9 of a worker leaves no reader behind."""
+    work = "from tests.core import test_planetary as t; from interpdisc_core import planetary, images\n"
+    work += "images.decode(t.made.pds3(t.scene())); print(planetary._idle[0].process.pid, flush=True); import time; time.sleep(60)"
+    root = Path(__file__).resolve().parents[2]
+    asker = subprocess.Popen([sys.executable, "-c", work], stdout=subprocess.PIPE, cwd=root)
+    assert asker.stdout
+    reader = int(asker.stdout.readline())
+    assert alive(reader)
+    asker.kill()
+    asker.wait()
+    asker.stdout.close()
+    until = time.monotonic() + 20
+    while alive(reader) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(reader)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a dead one that nobody has waited for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_reader_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,8 @@ def _broken(folder: Path) -> int:
         (folder / f"bomb-{i}.png").write_bytes(_bomb() + bytes([i]))
         os.symlink(folder / f"gone-{i}.jpg", folder / f"vanished-{i}.jpg")
         os.mkfifo(folder / f"pipe-{i}.jpg")
-        Image.fromarray(rng.random((20, 20), dtype=np.float32)).save(folder / f"float-{i}.tif")
+        whole = _bytes(Image.fromarray(rng.random((20, 20), dtype=np.float32)), "TIFF")
+        (folder / f"float-{i}.tif").write_bytes(whole[: len(whole) // 3 + i])
     return 60
 
 
@@ -153,7 +154,7 @@ def test_a_broken_fifth_stops_nothing(folder: Path, interpdisc: Command, tmp_pat
     said = {
         "truncated-1.jpg": "truncated", "truncated-2.png": "truncated", "empty-3.jpg": "zero bytes", "text-4.png": "not an image",
         "noise-5.jpg": "", "bomb-1.png": "decompression bomb", "vanished-2.jpg": "vanished", "pipe-3.jpg": "not a regular file",
-        "float-4.tif": "no agreed range",
+        "float-4.tif": "truncated",
     }  # fmt: skip
     for name, word in said.items():
         assert word in why[name]
