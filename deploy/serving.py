@@ -28,7 +28,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from deploy.guarding import Guarded, foreign, is_loopback
+from deploy.guarding import Guarded, foreign
 from interpdisc_core import feedback
 from interpdisc_core.errors import InterpdiscError, PlanError
 from interpdisc_core.feedback import Mark
@@ -221,12 +221,12 @@ def address_of(at: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(archive: Place, host: str, at: socket.socket) -> None:
-    """Serve at a socket that listens, until the process is asked to stop. host: as it was asked for."""
+def serve(archive: Place, at: socket.socket, loopback: bool) -> None:
+    """Serve at a socket that listens, until the process is asked to stop. loopback: as of `application`."""
     import uvicorn
 
     config = uvicorn.Config(
-        application(archive, is_loopback(host)), log_level="warning", access_log=False, server_header=False, lifespan="off",
+        application(archive, loopback), log_level="warning", access_log=False, server_header=False, lifespan="off",
         ws="none", timeout_keep_alive=15, limit_concurrency=200, proxy_headers=False, timeout_graceful_shutdown=10,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[at])

@@ -10,7 +10,7 @@ from interpdisc_core.daily.closing import Closed
 from interpdisc_core.daily.settings import Daily
 from interpdisc_core.explanation import spread
 from interpdisc_core.ingest import ranges
-from interpdisc_core.lease import held
+from interpdisc_core.lease import Lease, held
 from interpdisc_core.progress import Stopwatch, Watch
 from tasks.daily import arrive, close_day, enlist, open_day, poll, remember_day, settle
 from tasks.explain import explain
@@ -31,7 +31,7 @@ def daily(
     Twice, late, or again after a crash: what is right stays. Returns the address of the run's account, a JSON file.
     """
     marks, clock = Watch(archive, watch), Stopwatch()
-    with held(archive, owner=f"daily {name}"):
+    with held(archive, owner=f"daily {name}") as lease:
         polled: Polled = poll(archive, settings)
         clock.lap("poll")
         settle(archive, settings)
@@ -46,7 +46,7 @@ def daily(
         gather("extract", [extract.submit(archive, plan, part, arrived.turn, marks) for part in arrived.blocks])
         clock.lap("extract")
         closed = [
-            made for day in arrived.days if (made := _day(archive, settings, day, day in arrived.listed, workers, marks, pages))
+            made for day in arrived.days if (made := _day(archive, settings, day, day in arrived.listed, workers, marks, pages, lease))
         ]  # fmt: skip
         clock.lap("days")
         account = log.write(archive, polled, arrived, closed, clock.laps)
@@ -55,9 +55,10 @@ def daily(
 
 
 def _day(
-    archive: str, settings: Daily, day: str, listed: bool, workers: int, marks: Watch, pages: str
+    archive: str, settings: Daily, day: str, listed: bool, workers: int, marks: Watch, pages: str, lease: Lease
 ) -> Closed | None:
     """One day: its lists, their explanations, its pages, and then the memory takes it in."""
+    lease.check()
     if not listed:
         remember_day(archive, settings, day)
         return None
@@ -72,5 +73,6 @@ def _day(
     marks.begin("explain", cost, "steps")
     gather("explain", [explain.submit(archive, overall, ranks, marks) for ranks in groups if overall])
     clock.lap("explain")
+    lease.check()
     closed: Closed = close_day(archive, settings, day, clock.laps, pages)
     return closed

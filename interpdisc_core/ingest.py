@@ -101,9 +101,14 @@ def enlist(url: str, inputs: Inputs) -> Listing:
 
 def looked_at(entry: Entry) -> str:
     """The address by which an input's pixels are read: its own, and what its radiometry adds to that."""
+    return as_mosaic(entry.uri, mosaic_of(entry))
+
+
+def mosaic_of(entry: Entry) -> str:
+    """The pattern of colours that an input's values are a mosaic of, such as RGGB; empty for nearly all."""
     if not entry.radiometry.endswith(" bayer"):
-        return entry.uri
-    return as_mosaic(entry.uri, radiometry.mosaic(entry.radiometry, json.loads(entry.header), json.loads(entry.record)))
+        return ""
+    return radiometry.mosaic(entry.radiometry, json.loads(entry.header), json.loads(entry.record))
 
 
 def enlist_new(url: str, source: Source, inbox: str) -> Listing:
@@ -214,7 +219,7 @@ def radiometry_of(entry: Entry) -> str:
     """What the values of an input that was read are, and how they are brought to the network's domain, in short."""
     header = json.loads(entry.header)
     told = metadata.told(entry.id, json.loads(entry.record), header)
-    return radiometry.of(entry.mode, entry.format, header, told).name
+    return radiometry.of(entry.mode, entry.format, header, told, entry.id).name
 
 
 def settle(url: str, listing: str, plan: Plan, inputs: Inputs, block: int, workers: int) -> Settled:

@@ -16,7 +16,9 @@ def serve(
     archive: Archive,
     port: Annotated[int, typer.Option(help="Port; 0 takes any that is free.", min=0, max=65535)] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen at; any but loopback lets others in.")] = "127.0.0.1",
-) -> None:
+    local_names: Annotated[bool, typer.Option("--local-names", help="Answer only requests that name loopback, at any --host: "
+        "for a container whose port is published on loopback.")] = False,
+) -> None:  # fmt: skip
     """Show the published days in a browser, with buttons for verdicts, until Control-C."""
     from deploy.guarding import is_loopback
     from deploy.serving import address_of, listening
@@ -26,14 +28,14 @@ def serve(
     with sentences():
         place = Place.of(archive)
         at = listening(host, port)
-        if not is_loopback(host):
+        if not (local_names or is_loopback(host)):
             told.print(
                 f"warning: whoever reaches {host} may read these pages and mark images; there are no accounts. Put something "
                 "that asks for a name and a password before it.", markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
         print(f"serving {place.url}/site at {address_of(at)} (Control-C stops it)", flush=True)
         try:
-            serve_at(place, host, at)
+            serve_at(place, at, local_names or is_loopback(host))
         except KeyboardInterrupt:
             print("stopped")
 

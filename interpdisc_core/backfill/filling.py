@@ -29,7 +29,7 @@ from interpdisc_core.embedding import ahead, dimension, vectors
 from interpdisc_core.errors import Unreadable
 from interpdisc_core.features import FeatureStore, Record, Values, write_rows
 from interpdisc_core.images import Pixels, decode, identify
-from interpdisc_core.ingest import radiometry_of
+from interpdisc_core.ingest import mosaic_of, radiometry_of
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Meter, Watch
 from interpdisc_core.representations.runtime import describe
@@ -259,7 +259,7 @@ def _looked(representation: Any, pair: tuple[Listed, bytes]) -> _Look:
     try:
         entry = replace(entry, **asdict(identify(data)))
         entry = replace(entry, radiometry=radiometry_of(entry))
-        image: Pixels = representation.prepare(decode(data, at_least=representation.side))
+        image: Pixels = representation.prepare(decode(data, at_least=representation.side, mosaic=mosaic_of(entry)))
     except Unreadable as error:
         return _Look(entry, error)
     return _Look(entry, image, ", ".join(reasons(image)))

@@ -19,6 +19,8 @@ from interpdisc_core.storage import Place
 
 UNDATED = "undated"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_AGAIN = re.compile(r"@[0-9a-f]{8}(?=#xywh=|$)")
+"""What is added to the id of an image that a feed sent again with another content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Item:
 
     entry: Entry
     told: Told
+
+    @property
+    def name(self) -> str:
+        """Its id, whether it was the first content of that id to come or not."""
+        return _AGAIN.sub("", self.entry.id)
 
     @property
     def sight(self) -> Sight:
@@ -73,7 +80,7 @@ def sol_of(day: str) -> int | None:
 
 
 def by_day(latest: Mapping[str, Entry]) -> dict[str, list[Item]]:
-    """The images of each day of a catalog (latest entry by key), days in order; of each day by id and content.
+    """The images of each day of a catalog (latest entry by key), days in order; of each day by name and content.
 
     Those that are `ready`, and those that are the same content as another, with its place: whether the other came
     first says nothing about this day, in which each content is there once. Besides, those that are `quarantined` for
@@ -94,7 +101,7 @@ def by_day(latest: Mapping[str, Entry]) -> dict[str, list[Item]]:
         item = item_of(entry)
         days.setdefault(day_of(item.told), []).append(item)
     for day, items in days.items():
-        items.sort(key=lambda item: (item.entry.id, item.entry.sha256, item.entry.key))
+        items.sort(key=lambda item: (item.name, item.entry.sha256, item.entry.key))
         first = {item.entry.sha256 or item.entry.key: item for item in reversed(items)}
         days[day] = [item for item in items if first[item.entry.sha256 or item.entry.key] is item]
     return dict(sorted(days.items(), key=lambda pair: canonical(pair[0])))
@@ -107,5 +114,5 @@ def calendar(archive: Place) -> dict[str, list[Item]]:
 
 def content(items: Iterable[Item], remembers: str) -> str:
     """Twelve hexadecimal digits that name what a day consists of. remembers: `Daily.remembers`."""
-    told = [[item.entry.id, item.entry.sha256, item.entry.status == "quarantined"] for item in items]
+    told = [[item.name, item.entry.sha256, item.entry.status == "quarantined"] for item in items]
     return digest.of_json([remembers, told])

@@ -120,7 +120,7 @@ def remember(archive: Place, settings: Daily, day: str, parted: Lanes) -> dict[s
     remembered = [item for item in parted.science if item.entry.key not in parted.interesting]
     kept = {}
     for stratum, items in strata(settings, remembered).items():
-        content = [[item.entry.id, item.entry.sha256] for item in items]
+        content = [[item.name, item.entry.sha256] for item in items]
         made_from = {"images": content, "features": settings.plan.features, "normalise": settings.plan.normalise}
         record = Record.of(day, rows_of(archive, settings, items), made_from)
         memory = Memory(archive, memory_of(settings, stratum))
@@ -159,8 +159,8 @@ def take_in(
 
 def lanes_name(parted: Lanes) -> str:
     """Names which images are remembered; people may change that by what they say."""
-    kept = [item.entry for item in parted.science if item.entry.key not in parted.interesting]
-    return digest.of_json([[entry.id, entry.sha256] for entry in kept])
+    kept = [item for item in parted.science if item.entry.key not in parted.interesting]
+    return digest.of_json([[item.name, item.entry.sha256] for item in kept])
 
 
 def site_of(items: list[Item]) -> str:

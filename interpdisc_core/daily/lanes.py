@@ -80,7 +80,7 @@ def lanes(store: FeatureStore, items: list[Item], rules: Mapping[str, str], said
             of |= {row.entry.key: frame for row in rows}
             members[frame] = tuple(row.entry.id for row in rows)
             chosen += rows
-    chosen.sort(key=lambda item: (item.entry.id, item.entry.sha256))
+    chosen.sort(key=lambda item: (item.name, item.entry.sha256))
     interesting = frozenset(
         row.entry.key for row in chosen if (mark := said.get(row.entry.sha256)) and mark.verdict == "interesting"
     )

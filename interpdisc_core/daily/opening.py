@@ -74,7 +74,7 @@ def open_day(url: str, settings: Daily, day: str) -> Opened:
     for name, items in parts.items():
         plan = settings.plan if name == ALL else replace(settings.plan, picks=settings.listed, explain=0)
         members = [_member(item) for item in items]
-        told = [[item.entry.id, item.entry.sha256] for item in items]
+        told = [[item.name, item.entry.sha256] for item in items]
         named = digest.of_json([plan.digest, told, terms[name].told()])
         run = Run(archive, f"{day}-{_slug(name)}-{named[:8]}")
         run.begin(plan, Inputs(sources=(day,)), members, used, terms[name])

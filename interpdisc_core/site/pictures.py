@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from interpdisc_core import digest, sources, tiles
+from interpdisc_core import frames
 from interpdisc_core.cards import NearView, PickView
 from interpdisc_core.catalog_lookup import Found, find
 from interpdisc_core.charts import Window
 from interpdisc_core.errors import InterpdiscError, StoreError, Unreadable
 from interpdisc_core.extraction import pixels
-from interpdisc_core.images import Pixels, decode
+from interpdisc_core.images import Pixels
 from interpdisc_core.plan import Plan
 from interpdisc_core.runs import Explanation, Pick, Run
 from interpdisc_core.runs import Near as Member
@@ -127,12 +127,9 @@ class Album:
         """The frame of a pick that is a tile of it; None for any other, and where it is not the same any more."""
         if pick.tile is None:
             return None
-        uri, box = tiles.parted(pick.uri)
         try:
-            data = sources.read(uri)
-            if tiles.content(digest.of_bytes(data), box or pick.tile) != pick.sha256:
-                return None
-            return reduced(decode(data, at_least=WHOLE), WHOLE)
+            found = frames.around(pick.uri, pick.sha256)
+            return None if found is None else reduced(found[0], WHOLE)
         except (Unreadable, StoreError):
             return None
 

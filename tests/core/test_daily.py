@@ -1,6 +1,7 @@
 """Laws of the daily run: what came in leaves the same memory however it came, and nothing that is right changes."""
 
 import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from interpdisc_core import feedback
 from interpdisc_core.daily import commit, rebuilding
@@ -265,6 +267,27 @@ def test_many_days_at_once_are_remembered_and_the_last_are_listed(tmp_path: Path
     closed = run(tmp_path / "archive", settings(tmp_path / "images", most_days=2))
     assert [one.day for one in closed] == ["sol-00004", "sol-00005"]
     assert all(len(of) == 5 for of in records(tmp_path / "archive").values())
+
+
+def test_a_panorama_is_looked_at_by_tiles_and_picked_once(tmp_path: Path) -> None:
+    """Something new at its end, which the network would never see, is found, and shown in the frame."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    put(folder, downlink(folder, range(1, 3)))
+    run(tmp_path / "archive", settings(folder))
+    wide = np.full((64, 640, 3), 120, dtype=np.uint8)
+    wide[:, :, 1] = np.linspace(80, 130, 640).astype(np.uint8)
+    wide[:, 576:640] = (250, 10, 10)
+    sink = io.BytesIO()
+    Image.fromarray(wide).save(sink, "PNG")
+    put(folder, {name(3, 0): sink.getvalue(), name(3, 1): picture(1, 1)})
+    run(tmp_path / "archive", settings(folder))
+    day = told(tmp_path / "archive", "sol-00003")
+    best = day["picks"][0]
+    left, _, width, _ = best["tile"]
+    assert left < 606 < left + width
+    assert best["frame"] == [640, 64]
+    assert len({pick["observation"] for pick in day["picks"]}) == len(day["picks"]) == 2
 
 
 def test_a_day_of_unreadable_images_is_a_page_and_no_failure(tmp_path: Path) -> None:

@@ -170,6 +170,12 @@ def test_names_of_loopback_are_taken(browser: Browser, host: str) -> None:
     assert browser.ask("GET", "/", Host=host)[0] == 200
 
 
+def test_behind_a_port_published_on_loopback_names_are_checked_too(archive: Place) -> None:
+    with serving(archive.url, "--host", "0.0.0.0", "--local-names") as (browser, _):
+        assert browser.ask("GET", "/", Host="evil.example")[0] == 421
+        assert browser.ask("GET", "/", Host="localhost:8000")[0] == 200
+
+
 def test_a_verdict_by_button_is_kept_shown_and_taken_back(browser: Browser, archive: Place) -> None:
     key = next(iter(one for one in catalog.load(archive).values() if one.id.startswith("<b>"))).key
     token = browser.token()
