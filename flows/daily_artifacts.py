@@ -1,5 +1,6 @@
 """What a daily run leaves in the Prefect UI: an operations console, and the events that automations wait for."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
@@ -41,14 +42,20 @@ def _tell(
     took = "\n".join(f"| {stage} | {seconds:.1f} s |" for stage, seconds in timings.items())
     days = ", ".join(f"{one.day} (revision {one.revision})" for one in closed) or "none: nothing is new"
     spikes = [f"{stratum} on {one.day}" for one in closed for stratum in one.spikes]
+    stopped = f" The poll did not get to its end; the next goes on: {_plain(polled.trouble)}" if polled.trouble else ""
     create_markdown_artifact(
-        f"**Feed**: {polled.new} new, {polled.resent} sent again, {polled.outstanding} outstanding.\n\n"
+        f"**Feed**: {polled.new} new, {polled.resent} sent again, {polled.outstanding} outstanding.{stopped}\n\n"
         f"**Days**: {days}.\n\n**Extraction**: {arrived.images} images, {rate}. "
         f"{arrived.superseded} superseded by better versions.\n\n"
         + (f"**Novelty spike**: {', '.join(spikes)}.\n\n" if spikes else "")
         + f"| stage | wall |\n|---|---:|\n{took}\n",
         key="daily", description=f"Daily run of {archive if '://' in archive else Place.of(archive).url.rpartition('/')[2]}",
     )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: servers' words may be in it."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!|])", r"\\\1", " ".join(text.split()))[:300]
 
 
 def _ledger(closed: Sequence[Closed]) -> None:

@@ -167,6 +167,8 @@ def _name(archive: str) -> str:
 def _tell(result: dict[str, Any]) -> None:
     polled = result["polled"]
     print(f"feed: {polled['new']} new, {polled['resent']} sent again, {polled['outstanding']} outstanding")
+    if polled["trouble"]:
+        print(f"the poll did not get to its end; the next goes on: {polled['trouble']}")
     if result["remembered"]:
         print(f"remembered without a list: {len(result['remembered'])} days")
     for day in result["days"]:

@@ -84,10 +84,10 @@ def replay(
             straight = _straight(asked, feed, settings)
         told["records"] = sum(len(days) for days in there.values())
         told["strata"] = len(there)
-        told["same_memory_as_a_straight_run"] = there == straight
+        told["same_memory_as_a_straight_run"] = there == straight and bool(told["records"])
     told["at"] = datetime.now(UTC).isoformat(timespec="seconds")
     (asked.out / "replay.json").write_text(json.dumps(told, indent=1) + "\n")
-    if there != straight:
+    if not told["same_memory_as_a_straight_run"]:
         raise RehearsalError(f"the memory is another than that of a straight run; see {asked.out}/replay.json.")
     return told
 

@@ -18,13 +18,16 @@ INBOX = "inbox"
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a poll brought. silent_s: seconds since the feed's newest image was received; None where that is not known."""
+    """What a poll brought. silent_s: seconds since a poll last brought something; None where that is not known.
+
+    trouble: why the poll did not get to its end, or empty; the next goes on from there.
+    """
 
     new: int
     resent: int
     outstanding: int
     silent_s: float | None
-    told: str
+    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,11 @@ def poll(url: str, settings: Daily) -> Polled:
     archive = ingest.ready_archive(url)
     ask = getattr(settings.source, "poll", None)
     if ask is None:
-        return Polled(0, 0, 0, None, "not a feed: listed as it is")
+        return Polled(0, 0, 0, None, "")
     found = ask(archive / INBOX)
-    silent = found.silent_for_seconds
-    return Polled(found.new, found.resent, found.outstanding, silent, str(found))
+    if found.trouble:
+        log.warning("%s", found.trouble)
+    return Polled(found.new, found.resent, found.outstanding, found.silent_for_seconds, found.trouble)
 
 
 def enlist(url: str, settings: Daily) -> Listing:
@@ -78,7 +82,10 @@ def arrive(url: str, listing: str, settings: Daily, block: int, workers: int) ->
 
 
 def _supersede(archive: Place) -> int:
-    """Log which inputs a better version of the same product supersedes, with their tiles; returns how many now are."""
+    """Log which inputs a better version of the same product supersedes, with their tiles; returns how many now are.
+
+    What a feed could not give for long, and then gave, is superseded by the image itself.
+    """
     latest = catalog.load(archive)
     ready = [entry for entry in latest.values() if entry.status == "ready"]
     frames = [calendar.item_of(entry) for entry in ready if tiles.parted(entry.uri)[1] is None]
@@ -88,6 +95,10 @@ def _supersede(archive: Place) -> int:
         frame, box = tiles.parted(entry.uri)
         if box is not None and frame in by_uri:
             better[entry.key] = by_uri[frame]
+    by_id = {entry.id: entry.key for entry in ready}
+    for entry in latest.values():
+        if entry.status == "skipped" and "/outstanding/" in entry.uri and entry.id in by_id:
+            better[entry.key] = by_id[entry.id]
     events = [latest[key].now("superseded-by", by) for key, by in better.items()]
     if events:
         catalog.write_part(archive, catalog.next_turn(archive), "supersede", events)

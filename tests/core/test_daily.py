@@ -278,6 +278,7 @@ def test_a_panorama_is_looked_at_by_tiles_and_picked_once(tmp_path: Path) -> Non
     wide = np.full((64, 640, 3), 120, dtype=np.uint8)
     wide[:, :, 1] = np.linspace(80, 130, 640).astype(np.uint8)
     wide[:, 576:640] = (250, 10, 10)
+    wide[:32, 592:624] = (10, 10, 250)
     sink = io.BytesIO()
     Image.fromarray(wide).save(sink, "PNG")
     put(folder, {name(3, 0): sink.getvalue(), name(3, 1): picture(1, 1)})
