@@ -43,7 +43,7 @@ def test_a_mission_in_small(tiles: tuple[Path, Path], tmp_path: Path) -> None:
 
     told = replay(
         Asked(images=images, out=tmp_path / "out", sols=3, representation='{"kind": "pixels", "side": 8}', picks=3,
-              explain=0, kill_every=3, every=15),
+              explain=0, kill_every=3, every=10),
         lambda _: None, look,
     )  # fmt: skip
     assert told["same_memory_as_a_straight_run"]
