@@ -326,7 +326,9 @@ def main() -> None:
         good = (
             result["complete"] and told["verify"]["sound"] and proof["headers"] == members == rows["members in the shards"]
             == rows["inputs in the catalog"] and rows["rows equal"] == rows["rows compared"]
-            and rows["ready"] == rows["rows of their own"] == rows["contents"] == given.images
+            and rows["ready"] == rows["rows of their own"] == rows["contents"]
+            # One image of the shard before is in each shard but the first; besides, cuts of plain sky may come out equal.
+            and rows["ready"] + rows["statuses"]["duplicate-of"] == given.images + len(jobs) - 1
         )  # fmt: skip
         print("exact" if good else "NOT EXACT")
         sys.exit(0 if good else 1)
