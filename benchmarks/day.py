@@ -37,10 +37,10 @@ def main() -> None:
         (base / "images").mkdir()
         sols = [100 + number for number in range(given.before) for _ in range(given.each)]
         put(base / "images", found, sols)
-        told = run(base, given)
+        run(base, given, 0)
         put(base / "images", found[len(sols) :] + found[: len(sols)], [200] * given.day, salt=True)
         began = time.monotonic()
-        told = run(base, given)
+        told = run(base, given, given.explain)
         wall = time.monotonic() - began
     day = next(one for one in told["days"] if one["day"] == "sol-00200")
     result = {
@@ -65,10 +65,10 @@ def put(folder: Path, found: list[Path], sols: list[int], salt: bool = False) ->
         (folder / name).write_bytes(data)
 
 
-def run(base: Path, given: argparse.Namespace) -> dict:
+def run(base: Path, given: argparse.Namespace, explain: int) -> dict:
     command = [
         sys.executable, "-m", "deploy", "daily", str(base / "images"), "--archive", str(base / "archive"),
-        "--workers", str(given.workers), "--explain", str(given.explain), "--json",
+        "--workers", str(given.workers), "--explain", str(explain), "--json",
     ]  # fmt: skip
     here = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=here, text=True, stdout=subprocess.PIPE, check=True)

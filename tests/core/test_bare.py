@@ -476,7 +476,7 @@ from interpdisc_core.storage import Place
 write = Place.write
 def slowly(self, name, data):
     write(self, name, data)
-    time.sleep(1.5)
+    time.sleep(3.0)
 Place.write = slowly
 from deploy.cli import main
 main()
