@@ -5,6 +5,7 @@ that points here. What changes something must come from a page of this server, b
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+POLICY = "Cross-Origin-Resource-Policy"
+_THUMB = re.compile(r"/days/[^/]+/thumbs/[^/]+\.jpg")
+"""Small pictures are shown in Prefect's UI too, at another port; of 127.0.0.1, `same-site` is not enough for browsers.
+
+Another page may show one whose name it knows; it cannot read it.
+"""
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -20,7 +28,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    POLICY: "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
@@ -40,7 +48,8 @@ class Guarded:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                given = HEADERS | ({POLICY: "cross-origin"} if _THUMB.fullmatch(scope["path"]) else {})
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in given.items()]
             await send(message)
 
         host = Headers(scope=scope).get("host", "")

@@ -78,7 +78,8 @@ def prefect_server(*, keep: bool) -> Iterator[Server]:
             [sys.executable, "-m", "deploy.leash", sys.executable, "-m", "prefect", "server", "start",
              "--host", "127.0.0.1", "--port", str(port)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
-            env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_SERVER_LEVEL": "WARNING", "PYTHONPATH": _checkout()},
+            env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_SERVER_LEVEL": "WARNING", "PYTHONPATH": _checkout(),
+                              "PREFECT_SERVER_UI_API_URL": address},  # else the UI asks the usual port, whoever is there
         )  # fmt: skip
         try:
             _answers(address, _PATIENCE, leash, home / "server.log")

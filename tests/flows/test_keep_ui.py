@@ -1,5 +1,6 @@
 """The Prefect UI that stays when it is asked to, and goes when it is told to."""
 
+import json
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +17,8 @@ def test_the_ui_stays_and_is_stopped(
     _, err = interpdisc(*job, "--keep-ui", **env)
     address = err.partition("Prefect UI: ")[2].split()[0]
     assert _answers(address)
+    with urllib.request.urlopen(f"{address}/ui-settings", timeout=5) as answer:
+        assert json.load(answer)["api_url"] == f"{address}/api", "the UI asks its own server, whatever its port"
     _, again = interpdisc(*job, **env)
     assert f"Prefect UI: {address}" in again
     assert _answers(address), "a run does not stop a server that it did not start"

@@ -112,6 +112,18 @@ def browser(running: int) -> Browser:
     return Browser(running, {})
 
 
+def test_only_small_pictures_may_be_shown_by_other_pages(browser: Browser, archive: Place) -> None:
+    """As Prefect's UI does; nothing else may."""
+    thumb = "0123456789abcdef.jpg"
+    archive.write(f"site/days/sol-00812/thumbs/{thumb}", b"\xff\xd8\xff\xe0")
+    for path, policy in (
+        (f"{DAY}thumbs/{thumb}", "cross-origin"),
+        (f"{DAY}picks.csv", "same-origin"),
+        (f"{DAY}thumbs/", "same-origin"),
+    ):
+        assert browser.ask("GET", path)[1]["cross-origin-resource-policy"] == policy
+
+
 def test_the_published_files_are_served_as_they_are(browser: Browser, archive: Place) -> None:
     for path, name, kind in (
         ("/", "index.html", "text/html"), ("/index.html", "index.html", "text/html"), ("/index.js", "index.js", "text/javascript"),
