@@ -131,7 +131,9 @@ def test_a_frame_is_decoded_once_for_its_tiles(
     uri, sha256, _ = strip
     calls: list[int] = []
     monkeypatch.setattr(frames, "_LAST", frames._Last())
-    monkeypatch.setattr(frames, "decode", lambda data, **how: calls.append(threading.get_ident()) or decode(data, **how))
+    monkeypatch.setattr(
+        frames, "decode", lambda data, **how: calls.append(threading.get_ident()) or decode(data, **how)
+    )
     asked = [(address(uri, box), content(sha256, box)) for box in boxes(400, 60, 32)] * 3
     with ThreadPoolExecutor(8) as pool:
         tiles = list(pool.map(lambda one: pixels(*one), asked))
