@@ -159,3 +159,8 @@ def fields_of(records: Iterable[Record]) -> set[str]:
             if isinstance(value, dict):
                 names.update(f"{key}.{inner}" for inner in value)
     return names
+
+
+def of_cameras(arrival: Arrival, cameras: tuple[str, ...]) -> bool:
+    """Whether an image is of one of these cameras, whatever their case; of none named, every image is."""
+    return not cameras or arrival.instrument.lower() in {camera.lower() for camera in cameras}

@@ -12,12 +12,14 @@ if TYPE_CHECKING:  # sources know the feeds; the other way round only when one i
     from interpdisc_core.sources.listed import Listed
 
 
-def listed(feed: Speaks, inbox: Place, patience: int) -> Iterator["Listed"]:
+def listed(feed: Speaks, inbox: Place | None, patience: int) -> Iterator["Listed"]:
     """One input for each content of each image, and one for each image that could not be had in `patience` polls.
 
     The content of an id that was taken in first bears the id, later ones `id@` and 8 digits of their sha256. Of the
     records of one content the one that came last counts; its fields are as the feed sent them.
     """
+    if inbox is None:  # nothing was ever brought
+        return
     from interpdisc_core.sources.listed import Listed
 
     box = Inbox(inbox, feed.called)

@@ -79,7 +79,7 @@ class MslFeed:
 
     def wanted(self, arrival: Arrival) -> bool:
         """Whether this camera's images are taken."""
-        return not self.cameras or arrival.instrument.lower() in {camera.lower() for camera in self.cameras}
+        return arrivals.of_cameras(arrival, self.cameras)
 
     def familiar(self, name: str) -> bool:
         """Whether a field of this name is known."""
@@ -91,4 +91,4 @@ class MslFeed:
 
     def list(self, inbox: Place | None = None) -> Iterator["Listed"]:
         """What the inbox holds; see `listing.listed`."""
-        return listed(self, inbox, self.patience) if inbox else iter(())
+        return listed(self, inbox, self.patience)
