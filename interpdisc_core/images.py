@@ -207,6 +207,13 @@ def _as_rgb(image: Image.Image) -> Pixels:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
+def within(pixels: Pixels, side: int) -> Pixels:
+    """A picture (h, w, 3) uint8 with at most `side` pixels on its long side; a smaller one stays as it is."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
 def square(pixels: Pixels, *, crop: int, of: int) -> Pixels:
     """The central square of an image, as a network takes it: (h, w, 3) -> (crop, crop, 3) uint8.
 

@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from interpdisc_core import catalog, frames, sources
 from interpdisc_core.cards import NearView, PickView
@@ -19,7 +17,7 @@ from interpdisc_core.evaluation import Discovery, discovery
 from interpdisc_core.explanation import CARDS
 from interpdisc_core.extraction import pixels
 from interpdisc_core.features import Block, FeatureStore
-from interpdisc_core.images import Pixels
+from interpdisc_core.images import Pixels, within
 from interpdisc_core.inverters import Gradient, Refined
 from interpdisc_core.measures import TRUST
 from interpdisc_core.plan import Plan, Rendering
@@ -238,7 +236,7 @@ def _pick_view(plan: Plan, pick: Pick, made: Explanation) -> PickView:
     try:
         picture, window = _seen(plan, pick, _LARGE if card else _SMALL)
         problem = ""
-        picture = _reduced(picture, _LARGE if card else _SMALL)
+        picture = within(picture, _LARGE if card else _SMALL)
     except Unreadable as error:
         picture, problem, window = None, str(error), (0.0, 0.0, 1.0, 1.0)
     return PickView(
@@ -264,13 +262,7 @@ def _seen(plan: Plan, pick: Pick, side: int) -> tuple[Pixels, tuple[float, float
 
 def _near_view(near: Near) -> NearView:
     try:
-        picture = _reduced(pixels(near.uri, near.sha256, at_least=_SMALL), _SMALL)
+        picture = within(pixels(near.uri, near.sha256, at_least=_SMALL), _SMALL)
     except Unreadable:
         picture = None
     return NearView(id=near.id, distance=near.distance, role=near.role, picture=picture)
-
-
-def _reduced(picture: Pixels, side: int) -> Pixels:
-    image = Image.fromarray(picture)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image)

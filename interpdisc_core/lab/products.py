@@ -5,12 +5,9 @@ from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from interpdisc_core.errors import Unreadable
 from interpdisc_core.extraction import pixels
-from interpdisc_core.images import Pixels
+from interpdisc_core.images import Pixels, within
 from interpdisc_core.runs import Member
 
 
@@ -28,11 +25,9 @@ class Made:
 def thumbnail(member: Member, side: int = 160) -> Pixels | None:
     """A member's picture (h, w, 3) uint8, at most `side` pixels on its long side; None where it cannot be read any more."""
     try:
-        picture = Image.fromarray(pixels(member.uri, member.sha256, at_least=side))
+        return within(pixels(member.uri, member.sha256, at_least=side), side)
     except Unreadable:
         return None
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
 
 
 def called(outcome: Mapping[str, Any], **several: Sized) -> str:

@@ -5,16 +5,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-from PIL import Image
-
 from interpdisc_core import frames
 from interpdisc_core.cards import NearView, PickView
 from interpdisc_core.catalog_lookup import Found, find
 from interpdisc_core.charts import Window
 from interpdisc_core.errors import InterpdiscError, StoreError, Unreadable
 from interpdisc_core.extraction import pixels
-from interpdisc_core.images import Pixels
+from interpdisc_core.images import Pixels, within
 from interpdisc_core.plan import Plan
 from interpdisc_core.runs import Explanation, Pick, Run
 from interpdisc_core.runs import Near as Member
@@ -121,7 +118,7 @@ class Album:
         if self._plan is not None:
             left, top, right, bottom = self._plan.representation.window(width, height)
             window = (left / width, top / height, right / width, bottom / height)
-        return reduced(picture, LARGE), "", window
+        return within(picture, LARGE), "", window
 
     def _frame(self, pick: DayPick) -> Pixels | None:
         """The frame of a pick that is a tile of it; None for any other, and where it is not the same any more."""
@@ -129,21 +126,14 @@ class Album:
             return None
         try:
             found = frames.around(pick.uri, pick.sha256)
-            return None if found is None else reduced(found[0], WHOLE)
+            return None if found is None else within(found[0], WHOLE)
         except (Unreadable, StoreError):
             return None
 
 
 def thumbs(shown: Iterable[Shown]) -> dict[str, Pixels]:
     """Small pictures of picks by their keys."""
-    return {one.pick.key: reduced(one.view.picture, 320) for one in shown if one.view.picture is not None}
-
-
-def reduced(picture: Pixels, side: int) -> Pixels:
-    """A picture (h, w, 3) whose long side is at most `side` pixels."""
-    image = Image.fromarray(picture)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+    return {one.pick.key: within(one.view.picture, 320) for one in shown if one.view.picture is not None}
 
 
 def _key(pick: Pick) -> str:
@@ -153,7 +143,7 @@ def _key(pick: Pick) -> str:
 
 def _small(uri: str, sha256: str) -> Pixels | None:
     try:
-        return reduced(pixels(uri, sha256, at_least=SMALL), SMALL)
+        return within(pixels(uri, sha256, at_least=SMALL), SMALL)
     except (Unreadable, StoreError):
         return None
 
