@@ -4,18 +4,17 @@ from prefect import flow
 
 from flows import daily_artifacts
 from flows.artifacts import gather
+from flows.ingesting import check_all
 from interpdisc_core.daily import log
 from interpdisc_core.daily.arrivals import Arrived, Polled
 from interpdisc_core.daily.closing import Closed
 from interpdisc_core.daily.settings import Daily
 from interpdisc_core.explanation import spread
-from interpdisc_core.ingest import ranges
 from interpdisc_core.lease import Lease, held
 from interpdisc_core.progress import Stopwatch, Watch
 from tasks.daily import arrive, close_day, enlist, open_day, poll, remember_day, settle
 from tasks.explain import explain
 from tasks.extract import extract
-from tasks.ingest import check
 from tasks.select import select
 
 
@@ -36,9 +35,7 @@ def daily(
         clock.lap("poll")
         settle(archive, settings)
         listing = enlist(archive, settings)
-        marks.begin("ingest", listing.unchecked, "images")
-        parts = ranges(listing.unchecked, block, workers)
-        gather("ingest", [check.submit(archive, listing.name, rows, listing.turn, marks) for rows in parts])
+        check_all(archive, listing, block, workers, marks)
         arrived: Arrived = arrive(archive, listing.name, settings, block, workers)
         clock.lap("ingest")
         marks.begin("extract", arrived.images, "images")

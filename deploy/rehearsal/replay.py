@@ -30,7 +30,6 @@ from deploy.rehearsal.feed_server import FeedServer
 from deploy.rehearsal.processes import Rehearsal, RehearsalError, rehearsed
 from interpdisc_core.daily import commit, log
 from interpdisc_core.errors import InterpdiscError
-from interpdisc_core.memory import Memory
 from interpdisc_core.storage import Place
 
 _CALM = {"pause_s": 0.0, "backoff_s": 0.05, "longest_wait_s": 2.0, "timeout_s": 10.0}
@@ -79,7 +78,7 @@ def replay(
             if look is not None:
                 look(made)
             told = _disturbed(asked, feed, made, tell)
-            there = _memory(Place.of(made.archive))
+            there = commit.memory(Place.of(made.archive))
             told |= _checked(asked, feed, made)
             straight = _straight(asked, feed, settings)
         told["records"] = sum(len(days) for days in there.values())
@@ -188,11 +187,7 @@ def _straight(asked: Asked, feed: FeedServer, settings: dict[str, Any]) -> dict[
         source = settings["source"] | {"url": calm.feed_url(asked.schema)}
         (base / "settings.json").write_text(json.dumps(settings | {"source": source, "most_days": 1}))
         _cli(["daily", "--settings", str(base / "settings.json"), "--archive", str(base / "archive"), "--workers", "1", "--json"])  # fmt: skip
-    return _memory(Place.of(base / "archive"))
-
-
-def _memory(archive: Place) -> dict[str, dict[str, str]]:
-    return {stratum: Memory(archive, stratum).chosen() for stratum in commit.strata_of(archive)}
+    return commit.memory(Place.of(base / "archive"))
 
 
 def _cli(command: list[str]) -> str:

@@ -11,8 +11,7 @@ from interpdisc_core.daily.horizon import novelty
 from interpdisc_core.daily.marked import MOST
 from interpdisc_core.daily.opening import Look
 from interpdisc_core.daily.settings import Daily
-from interpdisc_core.daily.strata import ALL, memory_of
-from interpdisc_core.memory import Memory
+from interpdisc_core.daily.strata import ALL
 from interpdisc_core.runs import Pick
 from interpdisc_core.storage import Place
 from interpdisc_core.terms import ANY
@@ -44,8 +43,7 @@ def artefacts(archive: Place, settings: Daily, seen: Look) -> list[dict[str, Any
     flagged = seen.parted.artefacts
     if not flagged:
         return []
-    batches = seen.horizon.batches(ALL)
-    prior = Memory(archive, memory_of(settings, ALL)).horizon(list(batches)) if batches else None
+    prior = seen.horizon.seen(archive, settings, ALL)
     scores = novelty(prior, settings.selector.rank, rows_of(archive, settings, [one.item for one in flagged]))
     found: list[dict[str, Any]] = [
         {"id": one.item.entry.id, "key": one.item.entry.key, "uri": one.item.address, "sha256": one.item.entry.sha256,

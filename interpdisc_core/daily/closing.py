@@ -35,7 +35,8 @@ class Closed:
 def close_day(url: str, settings: Daily, day: str, timings: Mapping[str, float], pages: str = "") -> Closed:
     """Write a day's result and pages, and take it into the memory. Its runs must be selected and explained.
 
-    timings: seconds by stage. pages: the address at which the site is served, for links in its feed. Doing it again with the same images leaves what is there.
+    timings: seconds by stage. pages: the address at which the site is served, for links in its feed. Doing it again
+    with the same images leaves what is there.
     """
     archive = Place.of(url)
     seen, opened = look(archive, settings, day), archive.read_json(f"days/{day}/opened.json")

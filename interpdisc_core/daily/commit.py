@@ -18,7 +18,7 @@ from interpdisc_core.daily import calendar
 from interpdisc_core.daily.calendar import Item
 from interpdisc_core.daily.lanes import Lanes, lanes
 from interpdisc_core.daily.settings import Daily
-from interpdisc_core.daily.strata import memory_of, strata
+from interpdisc_core.daily.strata import kept_as, memory_of, strata
 from interpdisc_core.daily.word import spoken_of, word
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.features import FeatureStore, gather
@@ -211,7 +211,7 @@ def undo(url: str, day: str, by: str, why: str) -> Commit:
     archive.write_json(f"days/{day}/undone.json", {"by": by, "why": why, "at": at, "commit": asdict(found)})
     archive.remove(f"days/{day}/commit.json")
     for stratum in found.records:
-        _drop(Memory(archive, f"{stratum} @{found.remembers}"), day)
+        _drop(Memory(archive, kept_as(stratum, found.remembers)), day)
     return found
 
 
@@ -222,6 +222,11 @@ def redo(url: str, day: str) -> None:
         raise PlanError(f"{archive.url}: day {day!r} was not taken back.")
     archive.write_json(f"days/{day}/redone.json", archive.read_json(f"days/{day}/undone.json"))
     archive.remove(f"days/{day}/undone.json")
+
+
+def memory(archive: Place) -> dict[str, dict[str, str]]:
+    """What daily runs have in the memory: by stratum, what names the content of each day's record."""
+    return {stratum: Memory(archive, stratum).chosen() for stratum in strata_of(archive)}
 
 
 def strata_of(archive: Place) -> list[str]:

@@ -10,7 +10,8 @@ import pyarrow as pa
 from interpdisc_core import catalog
 from interpdisc_core.daily.commit import Commit, commits
 from interpdisc_core.daily.settings import Daily
-from interpdisc_core.memory import canonical
+from interpdisc_core.daily.strata import memory_of
+from interpdisc_core.memory import Memory, canonical
 from interpdisc_core.selectors import Seen
 from interpdisc_core.selectors.choice import Floats, Subspace
 from interpdisc_core.storage import Place
@@ -41,6 +42,11 @@ class Horizon:
     def images(self, stratum: str) -> int:
         """How many images they hold of a stratum."""
         return sum(c.records[stratum].count for c in self.days if stratum in c.records)
+
+    def seen(self, archive: Place, settings: Daily, stratum: str) -> Seen | None:
+        """What they hold together of a stratum; None where that is nothing."""
+        batches = self.batches(stratum)
+        return Memory(archive, memory_of(settings, stratum)).horizon(list(batches)) if batches else None
 
 
 def before(archive: Place, day: str, settings: Daily, site: str) -> Horizon:

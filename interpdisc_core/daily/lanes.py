@@ -75,8 +75,9 @@ def lanes(store: FeatureStore, items: list[Item], rules: Mapping[str, str], said
         if any(_known(by_key[key], said) for key in observation.members):
             known += rows
         chosen += rows
+    whole = {item.entry.uri for item in frames}
     for frame, rows in parts.items():  # tiles whose frame is no representative: another image stands for it
-        if frame not in {item.entry.uri for item in frames}:
+        if frame not in whole:
             of |= {row.entry.key: frame for row in rows}
             members[frame] = tuple(row.entry.id for row in rows)
             chosen += rows

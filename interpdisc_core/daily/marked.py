@@ -11,8 +11,7 @@ from interpdisc_core.daily.horizon import novelty
 from interpdisc_core.daily.likeness import alike, nearest_before
 from interpdisc_core.daily.opening import Look
 from interpdisc_core.daily.settings import Daily
-from interpdisc_core.daily.strata import ALL, memory_of
-from interpdisc_core.memory import Memory
+from interpdisc_core.daily.strata import ALL
 from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
 from interpdisc_core.terms import absorbing
@@ -23,18 +22,16 @@ _HALVED = 0.5
 """An image is said to be like a boring one where that takes at least half of its novelty."""
 
 
-def tracked(
-    archive: Place, settings: Daily, seen: Look, days: Mapping[str, list[Item]], rows: Floats
-) -> list[dict[str, Any]]:  # fmt: skip
+def tracked(archive: Place, settings: Daily, seen: Look, rows: Floats) -> list[dict[str, Any]]:
     """This day's images that are like one that somebody called interesting, each with that one."""
     marked = [
-        (name, item) for name, items in days.items() for item in items
+        (name, item) for name, items in seen.days.items() for item in items
         if item.readable and (mark := seen.said.get(item.entry.sha256)) and mark.verdict == "interesting"
     ]  # fmt: skip
     found = []
     for name, item in marked:
         x = rows_of(archive, settings, [item])
-        earlier = _before(days, name)
+        earlier = _before(seen.days, name)
         near = nearest_before(archive, settings, earlier, x)[0]
         reach = near[0].distance if near else np.inf
         for place in alike(x, rows, np.array([reach]))[0][:MOST]:
@@ -58,8 +55,7 @@ def absorbed(archive: Place, settings: Daily, seen: Look, rows: Floats) -> list[
     """Images that would be among the newest, were not something like them marked boring."""
     if not seen.boring or not len(rows):
         return []
-    batches = seen.horizon.batches(ALL)
-    prior = Memory(archive, memory_of(settings, ALL)).horizon(list(batches)) if batches else None
+    prior = seen.horizon.seen(archive, settings, ALL)
     boring, rank = rows_of(archive, settings, seen.boring), settings.selector.rank
     plain, less = novelty(prior, rank, rows), novelty(absorbing(prior, boring), rank, rows)
     top = np.argsort(-np.nan_to_num(plain), kind="stable")[: settings.plan.picks]

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-
 from interpdisc_core import catalog, digest
+from interpdisc_core.catalog import Entry
 from interpdisc_core.daily import calendar
 from interpdisc_core.daily.calendar import Item
 from interpdisc_core.daily.commit import committed, rows_of, site_of
@@ -39,8 +38,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a day is looked at by: its images in their lanes, its horizon, what people said so far."""
+    """What a day is looked at by: its images in their lanes, its horizon, what people said so far.
 
+    latest: the catalog, and days: its images by day, both as they were when the look was taken.
+    """
+
+    latest: Mapping[str, Entry]
+    days: Mapping[str, list[Item]]
     items: tuple[Item, ...]
     parted: Lanes
     horizon: Horizon
@@ -60,7 +64,7 @@ def look(archive: Place, settings: Daily, day: str) -> Look:
     every = {item.entry.sha256: item for of in days.values() for item in of if item.readable}
     boring = sorted(sha256 for sha256, mark in said.items() if mark.verdict == "boring" and sha256 in every)
     horizon = before(archive, day, settings, site_of(items))
-    return Look(tuple(items), parted, horizon, said, tuple(every[sha256] for sha256 in boring))
+    return Look(latest, days, tuple(items), parted, horizon, said, tuple(every[sha256] for sha256 in boring))
 
 
 def open_day(url: str, settings: Daily, day: str) -> Opened:
@@ -69,7 +73,7 @@ def open_day(url: str, settings: Daily, day: str) -> Opened:
     seen = look(archive, settings, day)
     parts = strata(settings, seen.parted.science)
     terms = {name: _terms(settings, name, items, seen) for name, items in parts.items()}
-    write_scores(archive, day, {name: _scored(archive, settings, terms[name], items) for name, items in parts.items()})
+    write_scores(archive, day, {name: _scored(archive, settings, seen, name, items) for name, items in parts.items()})
     runs, used = {}, environment()
     for name, items in parts.items():
         plan = settings.plan if name == ALL else replace(settings.plan, picks=settings.listed, explain=0)
@@ -101,11 +105,12 @@ def _terms(settings: Daily, stratum: str, items: list[Item], seen: Look) -> Term
     )
 
 
-def _scored(archive: Place, settings: Daily, terms: Terms, items: list[Item]) -> list[tuple[str, str, float]]:
+def _scored(
+    archive: Place, settings: Daily, seen: Look, stratum: str, items: list[Item]
+) -> list[tuple[str, str, float]]:  # fmt: skip
     """(id, key, score) of each image of a stratum against the days before; what people called boring is not absorbed."""
     values = rows_of(archive, settings, items)
-    seen = replace(terms, absorbed=()).prior(archive, np.empty((0, values.shape[1])))
-    scores = novelty(seen, settings.selector.rank, values)
+    scores = novelty(seen.horizon.seen(archive, settings, stratum), settings.selector.rank, values)
     return [(item.entry.id, item.entry.key, float(s)) for item, s in zip(items, scores, strict=True)]
 
 

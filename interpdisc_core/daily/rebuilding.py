@@ -6,6 +6,7 @@ from interpdisc_core import catalog, ingest
 from interpdisc_core.daily import calendar, commit
 from interpdisc_core.daily.lanes import lanes
 from interpdisc_core.daily.settings import Daily
+from interpdisc_core.daily.strata import kept_as
 from interpdisc_core.daily.word import word
 from interpdisc_core.features import Block, FeatureStore
 from interpdisc_core.memory import Memory
@@ -51,7 +52,7 @@ def end(url: str, settings: Daily) -> str:
     """Remove from the memory what no commit names any more; returns the address of an account."""
     archive = Place.of(url)
     named = {
-        (f"{stratum} @{one.remembers}", one.day): kept.digest
+        (kept_as(stratum, one.remembers), one.day): kept.digest
         for one in commit.commits(archive) for stratum, kept in one.records.items()
     }  # fmt: skip
     removed = 0

@@ -14,16 +14,14 @@ from interpdisc_core.selectors.choice import Floats
 from interpdisc_core.storage import Place
 
 
-def seen_again(
-    archive: Place, settings: Daily, seen: Look, days: Mapping[str, list[Item]], rows: Floats, day: str
-) -> list[dict[str, Any]]:
+def seen_again(archive: Place, settings: Daily, seen: Look, rows: Floats) -> list[dict[str, Any]]:
     """Earlier days' picks that this day saw again: how many of its images are nearer to one than anything before it was."""
     earlier: list[tuple[str, Item, float]] = []
     for commit in seen.horizon.days:
         path = f"days/{commit.day}/day.json"
         if not commit.run or not archive.exists(path):
             continue
-        by_key = {item.entry.key: item for item in days.get(commit.day, [])}
+        by_key = {item.entry.key: item for item in seen.days.get(commit.day, [])}
         for pick in archive.read_json(path)["picks"]:
             item = by_key.get(pick["key"])
             if item is not None and item.readable and pick["nearest"]:

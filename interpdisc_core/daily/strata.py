@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from interpdisc_core.daily.calendar import Item
 from interpdisc_core.daily.settings import Daily
-from interpdisc_core.errors import PlanError
 from interpdisc_core.subset import matching
 
 ALL = "all"
@@ -24,11 +23,10 @@ def strata(settings: Daily, items: Sequence[Item]) -> dict[str, list[Item]]:
     columns = [item.columns() for item in items]
     found: dict[str, list[Item]] = {ALL: list(items)}
     for given in settings.strata:
-        for item, fields, name in zip(items, columns, _names(given, columns), strict=True):
+        for item, name in zip(items, _names(given, columns), strict=True):
             if name is not None:
                 kind = f" [{item.entry.radiometry or 'unknown'}]" if settings.apart else ""
                 found.setdefault(name + kind, []).append(item)
-            del fields
     return {ALL: found.pop(ALL), **dict(sorted(found.items()))}
 
 
@@ -42,17 +40,11 @@ def _names(given: str, columns: Sequence[Mapping[str, object]]) -> list[str | No
     return [given if holds else None for holds in matching(given, table)]
 
 
-def checked(settings: Daily) -> None:
-    """Raises PlanError for a stratum that is neither a field nor an expression."""
-    for given in settings.strata:
-        if not _FIELD.fullmatch(given):
-            try:
-                matching(given, {})
-            except PlanError as error:
-                if "cannot be read" in str(error) or "nested" in str(error):
-                    raise
-
-
 def memory_of(settings: Daily, stratum: str) -> str:
     """The name under which the archive's memory keeps a stratum. Records made in another way are others."""
-    return f"{stratum} @{settings.remembers}"
+    return kept_as(stratum, settings.remembers)
+
+
+def kept_as(stratum: str, remembers: str) -> str:
+    """The same, of records made by the settings that `Daily.remembers` names so."""
+    return f"{stratum} @{remembers}"

@@ -32,8 +32,7 @@ def told(
 
     Times apart, the same images, records and words of people give the same value.
     """
-    latest = catalog.load(archive)
-    days = calendar.by_day(latest)
+    latest, days = seen.latest, seen.days
     before_days = {name: [item for item in days.get(name, []) if item.readable] for name in seen.horizon.names}
     science = {item.entry.key: item for item in seen.parted.science}
     run = Run(archive, opened["runs"][ALL]) if opened["runs"] else None
@@ -78,14 +77,14 @@ def told(
         "horizon": {"days": list(seen.horizon.names), "images": seen.horizon.images(ALL), "kind": settings.horizon},
         "timings": dict(timings), "picks": told_picks,
         "strata": [_stratum(archive, name, of, seen, scores, known_of, science) for name, of in opened["runs"].items()],
-        "tracked": tracked(archive, settings, seen, days, rows),
+        "tracked": tracked(archive, settings, seen, rows),
         "absorbed": absorbed(archive, settings, seen, rows),
         "known": sorted(item.entry.id for item in seen.parted.known),
         "beyond_budget": beyond_budget(settings, seen, picks, scores.get(ALL, {})),
         "artefacts": artefacts(archive, settings, seen),
         "quarantined": [{"id": i.entry.id, "key": i.entry.key, "why": i.entry.why} for i in seen.parted.unreadable],
         "diff": _diff(archive, seen, instruments, told_picks),
-        "discoveries": seen_again(archive, settings, seen, days, rows, day),
+        "discoveries": seen_again(archive, settings, seen, rows),
     }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from interpdisc_core.daily.settings import Daily
 from interpdisc_core.explanation import explain, spread
 from interpdisc_core.extraction import extract
 from interpdisc_core.ingest import check, ranges
-from interpdisc_core.memory import Memory
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import Watch
 from interpdisc_core.representations import PixelValues
@@ -57,8 +56,7 @@ def run(archive: Path | str, asked: Daily) -> list[closing.Closed]:
 
 def records(archive: Path | str) -> dict[str, dict[str, str]]:
     """What the memory holds: by stratum, what names the content of each day's record."""
-    place = Place.of(str(archive))
-    return {stratum: Memory(place, stratum).chosen() for stratum in commit.strata_of(place)}
+    return commit.memory(Place.of(str(archive)))
 
 
 def name(sol: int, number: int, camera: str = "ML", version: str = "E01") -> str:
