@@ -12,21 +12,25 @@ import random
 from pathlib import Path
 
 
-def rows(data: Path) -> list[dict[str, str]]:
+def list_rows(data: Path) -> list[dict[str, str]]:
     with (data / "msl/labels.csv").open(newline="") as file:
-        found = [
-            {"path": str((data / "msl/images" / row["file"]).resolve()), "collection": "mars", "label": row["class_name"],
-             "split": "train" if row["split"] == "train" else "held-out"}
+        mars_rows = [
+            {
+                "path": str((data / "msl/images" / row["file"]).resolve()),
+                "collection": "mars",
+                "label": row["class_name"],
+                "split": "train" if row["split"] == "train" else "held-out",
+            }
             for row in csv.DictReader(file)
-        ]  # fmt: skip
+        ]
     photos = sorted(p for p in (data / "caltech101").glob("*/*") if p.is_file() and p.parent.name != "Faces_easy")
-    kept = set(random.Random(0).sample(photos, len(photos) // 10))
-    return found + [
+    held_out = set(random.Random(0).sample(photos, len(photos) // 10))
+    return mars_rows + [
         {
             "path": str(p.resolve()),
             "collection": "caltech",
             "label": p.parent.name,
-            "split": "held-out" if p in kept else "train",
+            "split": "held-out" if p in held_out else "train",
         }
         for p in photos
     ]
@@ -38,13 +42,13 @@ def main() -> None:
         "data", type=Path, help="folder with msl/ (images, labels.csv) and caltech101/ (one folder a class)"
     )
     parser.add_argument("out", type=Path)
-    given = parser.parse_args()
-    table = rows(given.data)
-    with given.out.open("w", newline="") as file:
+    options = parser.parse_args()
+    table = list_rows(options.data)
+    with options.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, table[0])
         writer.writeheader()
         writer.writerows(table)
-    print(f"{len(table)} images, {sum(row['split'] == 'held-out' for row in table)} of them held out: {given.out}")
+    print(f"{len(table)} images, {sum(row['split'] == 'held-out' for row in table)} of them held out: {options.out}")
 
 
 if __name__ == "__main__":

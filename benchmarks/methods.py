@@ -2,9 +2,9 @@
 
     python benchmarks/methods.py FEATURES.npy [--rows N] [--picks 300]
 
-FEATURES as `benchmarks/features.py` writes them. CPU seconds and memory are of the selection alone: the rows are in
-memory before it begins, and the peak is what comes on top. One BLAS thread. Prints a table in Markdown; the ratio is to
-DEMUD in the same call.
+FEATURES as `benchmarks/features.py` writes them. CPU seconds and memory are those of the selection alone: the rows are
+loaded before, and memory is the peak above that. One BLAS thread. Prints a table in Markdown; the ratio is to DEMUD in
+the same call.
 """
 
 import argparse
@@ -32,26 +32,26 @@ METHODS = {
 }
 
 
-def one(path: str, count: int, picks: int, settings: str) -> None:
+def run_selector(path: str, count: int, picks: int, settings: str) -> None:
     """The child: one selection."""
     import numpy as np
     from threadpoolctl import threadpool_limits
 
-    from interpdisc_core.plan import parse
+    from interpdisc_core.plan import parse_plan
 
-    selector = parse({"selector": json.loads(settings)}).selector
+    selector = parse_plan({"selector": json.loads(settings)}).selector
     values = np.load(path)[:count].astype(np.float64)
     with threadpool_limits(1):
-        selector.open(values[:200].copy(), np.empty((0, values.shape[1]))).peek()  # what is imported or made once
+        selector.open(values[:200].copy(), np.empty((0, values.shape[1]))).peek()  # imports and caches
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         wall, cpu = time.monotonic(), time.process_time()
-        selection, made = selector.open(values, np.empty((0, values.shape[1]))), 0
-        while made < picks and (choice := selection.peek()) is not None:
+        selection, pick_count = selector.open(values, np.empty((0, values.shape[1]))), 0
+        while pick_count < picks and (choice := selection.peek()) is not None:
             selection.learn(choice.row)
-            made += 1
+            pick_count += 1
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"picks": made, "cpu": cpu, "wall": wall, "mib": peak / 1024, "shape": values.shape}))
+    print(json.dumps({"picks": pick_count, "cpu": cpu, "wall": wall, "mib": peak / 1024, "shape": values.shape}))
 
 
 def main() -> None:
@@ -59,30 +59,37 @@ def main() -> None:
     parser.add_argument("features")
     parser.add_argument("--rows", type=int, default=None)
     parser.add_argument("--picks", type=int, default=300)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        return one(given.features, given.rows, given.picks, given.one)
+    parser.add_argument("--settings", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.settings:
+        return run_selector(options.features, options.rows, options.picks, options.settings)
     root = Path(__file__).resolve().parent.parent
     env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     print(
         f"{date.today()}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, one thread\n"
     )
-    print("| method | CPU s | of DEMUD's | wall s | memory on top, MiB |")
+    print("| method | CPU s | of DEMUD's | wall s | memory above rows, MiB |")
     print("|---|---:|---:|---:|---:|")
-    first = 0.0
+    demud_cpu = 0.0
     for name, settings in METHODS.items():
         command = [
-            sys.executable, __file__, given.features, "--picks", str(given.picks), "--one", json.dumps(settings),
-            *([] if given.rows is None else ["--rows", str(given.rows)]),
-        ]  # fmt: skip
-        done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
-        first = first or done["cpu"]
+            sys.executable,
+            "-P",
+            __file__,
+            options.features,
+            "--picks",
+            str(options.picks),
+            "--settings",
+            json.dumps(settings),
+            *([] if options.rows is None else ["--rows", str(options.rows)]),
+        ]
+        measurement = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
+        demud_cpu = demud_cpu or measurement["cpu"]
         print(
-            f"| {name} | {done['cpu']:.2f} | {done['cpu'] / first:.2f} | {done['wall']:.2f} | {done['mib']:.0f} |",
+            f"| {name} | {measurement['cpu']:.2f} | {measurement['cpu'] / demud_cpu:.2f} | {measurement['wall']:.2f} | {measurement['mib']:.0f} |",
             flush=True,
         )
-    print(f"\n{done['shape'][0]} rows of {done['shape'][1]} features, {given.picks} picks.")
+    print(f"\n{measurement['shape'][0]} rows of {measurement['shape'][1]} features, {options.picks} picks.")
     return None
 
 

@@ -1,8 +1,8 @@
-"""What is said, and to whom, when something is wrong: Prefect automations, by name.
+"""Alerts: Prefect automations that notify people when something is wrong.
 
-`python -m deploy.automations` makes them, and may be run again: one that is as it should be is left alone, since a
-change starts its clocks anew. INTERPDISC_NOTIFY names a notification block (`slack-webhook/operators`, say), which
-gets the messages. Without it they only appear in the Prefect UI: on the page of automations, and in the event feed.
+`python -m deploy.automations` creates them, and may be run again: one that is up to date is not touched, since a change
+restarts its clock. INTERPDISC_NOTIFY names a notification block, such as `slack-webhook/operators`, that gets the
+messages. Without it they appear only in the Prefect UI: on the page of automations, and in the event feed.
 """
 
 import os
@@ -20,126 +20,151 @@ from prefect.exceptions import ObjectNotFound
 
 from interpdisc_core.errors import InterpdiscError, PlanError
 
-OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.interpdisc"}
-"""What runs of the deployments are known by."""
-ARCHIVES: dict[str, str | list[str]] = {"prefect.resource.id": "interpdisc.archive.*"}
-"""What the daily flow's own events are about."""
-SILENCE = timedelta(days=2)
-"""How long a feed may bring nothing before someone should look."""
-STILLNESS = timedelta(minutes=15)
-"""How long a run may give no sign of life; five of the heartbeats that Prefect's flows send by themselves."""
+DEPLOYMENT_RUNS: dict[str, str | list[str]] = {
+    "prefect.resource.role": "tag",
+    "prefect.resource.id": "prefect.tag.interpdisc",
+}
+"""Identifies the runs of deployments."""
+ARCHIVE_EVENTS: dict[str, str | list[str]] = {"prefect.resource.id": "interpdisc.archive.*"}
+"""Identifies the events of the daily flow."""
+MAX_FEED_SILENCE = timedelta(days=2)
+"""Time without new images until someone should check the feed."""
+HEARTBEAT_TIMEOUT = timedelta(minutes=15)
+"""Time without a heartbeat until a run counts as dead: five of the heartbeats that Prefect's flows send."""
 
-GONE = "its process gives no sign of life."
+CRASH_MESSAGE = "its process sends no heartbeats."
 
-_ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
+_TERMINAL_STATES = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
 
 
-def wanted(
-    notify: UUID | None = None, silence: timedelta = SILENCE, stillness: timedelta = STILLNESS
+def build_automations(
+    notification_block: UUID | None = None,
+    max_feed_silence: timedelta = MAX_FEED_SILENCE,
+    heartbeat_timeout: timedelta = HEARTBEAT_TIMEOUT,
 ) -> list[AutomationCore]:
-    """The automations. notify: the notification block that gets their messages; None for nobody."""
+    """The automations.
 
-    def told(subject: str, body: str) -> list[ActionTypes]:
-        if notify is None:
+    Args:
+        notification_block: Id of the notification block that gets their messages; None: nobody gets them.
+        max_feed_silence: Time without new images until the alert.
+        heartbeat_timeout: Time without a heartbeat until a run is set to Crashed.
+    """
+
+    def build_actions(subject: str, body: str) -> list[ActionTypes]:
+        if notification_block is None:
             return [DoNothing()]
-        return [SendNotification(block_document_id=notify, subject=f"interpdisc: {subject}", body=body)]
+        return [SendNotification(block_document_id=notification_block, subject=f"interpdisc: {subject}", body=body)]
 
-    run = "{{ flow.name }} · {{ flow_run.name }}: {{ flow_run.state.message }} {{ flow_run|ui_url }}"
+    run_message = "{{ flow.name }} · {{ flow_run.name }}: {{ flow_run.state.message }} {{ flow_run|ui_url }}"
     return [
         AutomationCore(
             name="interpdisc: a run failed",
             description="A run of any deployment failed or crashed, retries included.",
             trigger=EventTrigger(
-                expect={f"prefect.flow-run.{end}" for end in ("Failed", "Crashed", "TimedOut")},
-                match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=OURS, posture=Posture.Reactive,
+                expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")},
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match_related=DEPLOYMENT_RUNS,
+                posture=Posture.Reactive,
             ),
-            actions=told("a run failed", run),
+            actions=build_actions("a run failed", run_message),
         ),
         AutomationCore(
-            name="interpdisc: a run is gone",
+            name="interpdisc: a run stopped responding",
             description=(
-                "A run's process gives no sign of life: its machine died, or it was killed. The run is set to Crashed, "
-                "so that the next one may start; that goes on where this one stopped."
+                "A run's process sends no heartbeats: its machine died, or it was killed. The run is set to Crashed, "
+                "so that the next one may start; it resumes where this one stopped."
             ),
             trigger=EventTrigger(
                 after={"prefect.flow-run.heartbeat"},
-                expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in _ENDS)},
-                match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=OURS,
-                for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=stillness,
+                expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in _TERMINAL_STATES)},
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match_related=DEPLOYMENT_RUNS,
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                within=heartbeat_timeout,
             ),
-            actions=[ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=GONE, force=False)],
+            actions=[ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=CRASH_MESSAGE, force=False)],
         ),
         AutomationCore(
             name="interpdisc: the feed is silent",
-            description=f"No image came for {silence}. A conjunction does that too; so does a feed that changed.",
+            description=f"No image came for {max_feed_silence}: a fault, a feed that changed, or a solar conjunction.",
             trigger=EventTrigger(
-                expect={"interpdisc.feed.received"}, match=ARCHIVES, posture=Posture.Proactive, within=silence,
+                expect={"interpdisc.feed.received"},
+                match=ARCHIVE_EVENTS,
+                posture=Posture.Proactive,
+                within=max_feed_silence,
             ),
-            actions=told("the feed is silent", f"No image came for {silence}."),
+            actions=build_actions("the feed is silent", f"No image came for {max_feed_silence}."),
         ),
         AutomationCore(
             name="interpdisc: coverage is low",
             description="Less than 99 % of a day's images could be used.",
-            trigger=EventTrigger(expect={"interpdisc.coverage.low"}, match=ARCHIVES, posture=Posture.Reactive),
-            actions=told("coverage is low", "{{ event.payload }}"),
+            trigger=EventTrigger(expect={"interpdisc.coverage.low"}, match=ARCHIVE_EVENTS, posture=Posture.Reactive),
+            actions=build_actions("coverage is low", "{{ event.payload }}"),
         ),
         AutomationCore(
             name="interpdisc: a spike of novelty",
-            description="Many more images of a day are new than the days before made likely.",
-            trigger=EventTrigger(expect={"interpdisc.novelty.spike"}, match=ARCHIVES, posture=Posture.Reactive),
-            actions=told("a spike of novelty", "{{ event.payload }}"),
+            description="Many more images of a day are new than the days before suggest.",
+            trigger=EventTrigger(expect={"interpdisc.novelty.spike"}, match=ARCHIVE_EVENTS, posture=Posture.Reactive),
+            actions=build_actions("a spike of novelty", "{{ event.payload }}"),
         ),
-    ]  # fmt: skip
+    ]
 
 
-def block(client: SyncPrefectClient, name: str) -> UUID | None:
-    """The id of the notification block TYPE/NAME; None for an empty name. Raises PlanError where there is none."""
+def find_notification_block(client: SyncPrefectClient, name: str) -> UUID | None:
+    """The id of the notification block TYPE/NAME; None for an empty name. Raises PlanError if it does not exist."""
     if not name:
         return None
-    kind, separator, called = name.partition("/")
-    if not (kind and separator and called):
+    block_type, separator, block_name = name.partition("/")
+    if not (block_type and separator and block_name):
         raise PlanError(f"INTERPDISC_NOTIFY must be TYPE/NAME, such as slack-webhook/operators, not {name!r}.")
     try:
-        return client.read_block_document_by_name(called, kind).id
+        return client.read_block_document_by_name(block_name, block_type).id
     except ObjectNotFound:
         raise PlanError(
-            f"INTERPDISC_NOTIFY: the Prefect server has no block {name!r}; make it on the page of blocks, or unset it."
+            f"INTERPDISC_NOTIFY: the Prefect server has no block {name!r}; create it on the page of blocks, or unset the variable."
         ) from None
 
 
-def apply(wishes: list[AutomationCore], client: SyncPrefectClient) -> dict[str, str]:
-    """Make the server's automations those: what was done to each, `made`, `changed` or `left`, by its name."""
-    done = {}
-    for wish in wishes:
-        there = client.read_automations_by_name(wish.name)
-        if not there:
-            client.create_automation(wish)
-            done[wish.name] = "made"
-        elif _meaning(there[0]) == _meaning(wish):
-            done[wish.name] = "left"
+def apply_automations(automations: list[AutomationCore], client: SyncPrefectClient) -> dict[str, str]:
+    """Create or update the server's automations.
+
+    Returns:
+        What was done, `created`, `updated` or `unchanged`, by the name of the automation.
+    """
+    changes = {}
+    for automation in automations:
+        existing = client.read_automations_by_name(automation.name)
+        if not existing:
+            client.create_automation(automation)
+            changes[automation.name] = "created"
+        elif _comparable_fields(existing[0]) == _comparable_fields(automation):
+            changes[automation.name] = "unchanged"
         else:
-            client.update_automation(there[0].id, wish)
-            done[wish.name] = "changed"
-    return done
+            client.update_automation(existing[0].id, automation)
+            changes[automation.name] = "updated"
+    return changes
 
 
-def _meaning(automation: Any) -> Any:
-    told = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
+def _comparable_fields(automation: Any) -> Any:
+    payload = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
     for name in ("after", "expect", "for_each"):
-        told["trigger"][name] = sorted(told["trigger"].get(name) or [])
-    told["trigger"].pop("id", None)
-    return told
+        payload["trigger"][name] = sorted(payload["trigger"].get(name) or [])
+    payload["trigger"].pop("id", None)
+    return payload
 
 
 def main() -> None:
-    """Apply them to the server of PREFECT_API_URL and say what was done."""
+    """Apply them to the server of PREFECT_API_URL and print what was done."""
     try:
         with get_client(sync_client=True) as client:
-            done = apply(wanted(block(client, os.environ.get("INTERPDISC_NOTIFY", ""))), client)
+            changes = apply_automations(
+                build_automations(find_notification_block(client, os.environ.get("INTERPDISC_NOTIFY", ""))), client
+            )
     except InterpdiscError as error:
         sys.exit(str(error))
-    for name, what in done.items():
-        print(f"{what:>8}  {name}")
+    for name, change in changes.items():
+        print(f"{change:>9}  {name}")
 
 
 if __name__ == "__main__":

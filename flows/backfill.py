@@ -1,4 +1,4 @@
-"""Backfill: plan → take in shard by shard → settle → remember → prove."""
+"""The flow `backfill`: plan → process shard by shard → deduplicate → prove → remember."""
 
 import time
 from collections import deque
@@ -7,73 +7,118 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.artifacts import finished
-from flows.backfill_artifacts import Progress, show
-from interpdisc_core.backfill import account
-from interpdisc_core.backfill.pace import Pace
-from interpdisc_core.backfill.planning import ROWS, Planned
-from interpdisc_core.backfill.proving import Proof
-from interpdisc_core.backfill.records import Shard
-from interpdisc_core.backfill.remembering import Remembered
-from interpdisc_core.backfill.settling import Settled
-from interpdisc_core.lease import held
+from flows.artifacts import is_worker_death, wait_for_result
+from flows.backfill_artifacts import BackfillProgress, create_backfill_artifacts
+from interpdisc_core.archive.layout import lock_archive
+from interpdisc_core.operations.backfill import summary
+from interpdisc_core.operations.backfill.budget import WorkBudget
+from interpdisc_core.operations.backfill.deduplicate import DeduplicationResult
+from interpdisc_core.operations.backfill.plan import ROWS_PER_BLOCK, BackfillPlan
+from interpdisc_core.operations.backfill.prove import CompletenessProof
+from interpdisc_core.operations.backfill.records import ShardVersion
+from interpdisc_core.operations.backfill.remember import RememberResult
+from interpdisc_core.pipeline.preconditions import check_backfill
 from interpdisc_core.plan import Plan
-from interpdisc_core.progress import Watch
-from tasks.backfill import fill, plan_shards, prove, remember, settle
-
-_DEADLY = ("KilledWorker", "MemoryError")
-"""What is raised where a shard was too much for its worker: it stops no other shard."""
+from interpdisc_core.progress import ProgressReporter
+from tasks.backfill import deduplicate_shards, plan_backfill, process_shards, prove_completeness, remember_shards
 
 
 @flow(name="backfill", flow_run_name="backfill {name}", validate_parameters=True)
 def backfill(
-    sources: tuple[str, ...], archive: str, plan: Plan | None = None, dtype: Literal["float16", "float32"] = "float16",
-    budget_s: float | None = None, most_images: int | None = None, stratum: str = "", block: int = ROWS,
-    workers: int = 1, name: str = "shards", watch: str = "",
-) -> str:  # fmt: skip
-    """Take in the images of many shards, such as the tars of a mission's archive.
+    sources: tuple[str, ...],
+    archive: str,
+    plan: Plan | None = None,
+    dtype: Literal["float16", "float32"] = "float16",
+    budget_s: float | None = None,
+    max_images: int | None = None,
+    stratum: str = "",
+    block: int = ROWS_PER_BLOCK,
+    workers: int = 1,
+    name: str = "shards",
+    progress_token: str = "",
+) -> str:
+    """Compute the features of the images in many shards, such as the tars of a mission's archive.
 
-    sources: shards, patterns, folders or s3:// prefixes of them. archive: a folder or s3:// prefix that keeps what is
-    computed; the same call again goes on from there, and one with more shards adds them. plan: its representation is
-    what is computed, kept as `dtype`. budget_s: wall seconds after which nothing new is begun; most_images: images.
-    stratum: of the memory that takes the images in as seen, once all shards are there. block: rows of a chunk.
-    workers: how many the work is spread over. Returns the address of the backfill's result.json.
+    If interrupted, the same call resumes; a call with more shards adds them.
+
+    Args:
+        sources: Shards, patterns, folders or s3:// prefixes of them.
+        archive: A folder or s3:// prefix that keeps what is computed.
+        plan: Its representation is computed.
+        dtype: Of the stored features.
+        budget_s: No new shard is started after this wall time in seconds; None for no limit.
+        max_images: No new shard is started after this many images; None for no limit.
+        stratum: Of the memory that learns the images as seen, once all shards are read; empty for none.
+        block: Rows of a block.
+        workers: Number of workers that the work is spread over.
+        name: Of the shards in the Prefect UI.
+        progress_token: Where progress is marked; empty for nowhere.
+
+    Returns:
+        The address of the backfill's result.json.
     """
-    plan, marks, began = plan or Plan(), Watch(archive, watch), time.monotonic()
-    with held(archive, owner=f"backfill {name}") as lease:
-        planned: Planned = plan_shards(archive, sources, plan, dtype, block)
-        pace, progress = Pace(workers, budget_s, most_images), Progress(planned, marks)
-        waiting, died, stopped = deque(planned.todo), dict[str, str](), ""
-        flight: deque[tuple[tuple[Shard, ...], PrefectFuture[Any]]] = deque()
-        while flight or (waiting and not stopped):
-            while waiting and not stopped and not pace.full(flight):
-                group = pace.group(waiting, [some for some, _ in flight])
+    plan, progress, start = plan or Plan(), ProgressReporter(archive, progress_token), time.monotonic()
+    check_backfill(archive, sources, plan)
+    with lock_archive(archive, owner=f"backfill {name}") as lock:
+        backfill_plan: BackfillPlan = plan_backfill(archive, sources, plan, dtype, block)
+        budget, progress_artifact = WorkBudget(workers, budget_s, max_images), BackfillProgress(backfill_plan, progress)
+        queue, worker_deaths, stop_reason = deque(backfill_plan.pending_shards), dict[str, str](), ""
+        dead_shards: list[ShardVersion] = []
+        in_flight: deque[tuple[tuple[ShardVersion, ...], PrefectFuture[Any]]] = deque()
+        while in_flight or (queue and not stop_reason):
+            while queue and not stop_reason and not budget.is_saturated(in_flight):
+                group = budget.next_group(queue, [shards for shards, _ in in_flight])
                 if not group:
-                    stopped = "its budget is used up"
+                    stop_reason = "its budget is used up"
                     break
-                lease.check()
-                flight.append((group, fill.submit(archive, planned.name, plan, group, planned.turn, marks)))
+                lock.check()
+                in_flight.append(
+                    (
+                        group,
+                        process_shards.submit(
+                            archive, backfill_plan.name, plan, group, backfill_plan.sequence, progress
+                        ),
+                    )
+                )
                 for _ in group:
-                    waiting.popleft()
-            if not flight:
+                    queue.popleft()
+            if not in_flight:
                 break
-            group, future = flight.popleft()
+            group, future = in_flight.popleft()
             try:
-                filled = finished(future)
+                results = wait_for_result(future)
             except Exception as error:
-                if type(error).__name__ not in _DEADLY:
+                if not is_worker_death(error):
                     raise
-                died |= {shard.id: f"the worker that read it died ({type(error).__name__})" for shard in group}
+                dead_shards += group
                 continue
-            pace = pace.after(filled, time.monotonic() - began)
-            progress.tell(pace, len(died))
+            budget = budget.with_results(results, time.monotonic() - start)
+            progress_artifact.update(budget, len(worker_deaths))
 
-        lease.check()
-        settled: Settled = settle(archive, planned.name)
-        proof: Proof = prove(archive, planned.name)
-        taken = Remembered("", 0)
-        if stratum and proof.complete:
-            taken = remember(archive, planned.name, stratum, plan.normalise)
-        address = account.write(archive, planned, pace, settled, taken, proof, stopped, died)
-        show(planned, pace, proof, died, stopped)
+        for shard in dead_shards:  # one of their images ends its worker: alone, when nothing else takes memory
+            lock.check()
+            try:
+                results = wait_for_result(
+                    process_shards.submit(
+                        archive, backfill_plan.name, plan, (shard,), backfill_plan.sequence, progress, is_isolated=True
+                    )
+                )
+            except Exception as error:
+                if not is_worker_death(error):
+                    raise
+                worker_deaths[shard.id] = f"the worker that read it died ({type(error).__name__})"
+                continue
+            budget = budget.with_results(results, time.monotonic() - start)
+            progress_artifact.update(budget, len(worker_deaths))
+
+        lock.check()
+        deduplication: DeduplicationResult = deduplicate_shards(archive, backfill_plan.name)
+        proof: CompletenessProof = prove_completeness(archive, backfill_plan.name)
+        remembered_batch = RememberResult("", 0)
+        if stratum and proof.is_complete:
+            remembered_batch = remember_shards(archive, backfill_plan.name, stratum, plan.normalise)
+        address = summary.write_backfill_summary(
+            archive, backfill_plan, budget, deduplication, remembered_batch, proof, stop_reason, worker_deaths
+        )
+        create_backfill_artifacts(backfill_plan, budget, proof, worker_deaths, stop_reason)
     return address

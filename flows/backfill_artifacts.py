@@ -1,55 +1,83 @@
-"""What a backfill leaves in the Prefect UI: how far it is, how fast, how long it will take, and the proof at its end."""
+"""What a backfill shows in the Prefect UI: progress, speed, remaining time, and at the end the proof of completeness."""
 
 import time
-from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from flows.artifacts import ProgressArtifact, create_text_artifact, format_counts
+from interpdisc_core.operations.backfill.budget import WorkBudget
+from interpdisc_core.operations.backfill.plan import BackfillPlan
+from interpdisc_core.operations.backfill.prove import CompletenessProof
+from interpdisc_core.progress import ProgressReporter
+from interpdisc_core.reporting.escaping import MarkdownText, format_markdown, join_markdown
 
-from interpdisc_core.backfill.pace import Pace
-from interpdisc_core.backfill.planning import Planned
-from interpdisc_core.backfill.proving import Proof
-from interpdisc_core.progress import Watch
-
-_EVERY = 20.0
-"""Seconds between two sentences."""
-_SHOWN = 50
+_MESSAGE_INTERVAL_S = 20.0
+"""Seconds between two progress messages."""
+_MAX_FAULTS_SHOWN = 50
 
 
-class Progress:
-    """A progress artifact, and now and then a sentence for whoever watches. By bytes: images are only known when read."""
+class BackfillProgress:
+    """A progress artifact, and progress messages. Progress is counted in bytes: images are known only once they are read."""
 
-    def __init__(self, planned: Planned, marks: Watch) -> None:
-        self.planned, self.marks, self.said = planned, marks, time.monotonic()
-        self.to_do = sum(max(shard.size, 0) for shard in planned.todo)
-        self.before = planned.shards - len(planned.todo)
-        marks.begin("backfill", round(self.to_do / 1e6), "MB")
-        self.artifact: Any = create_progress_artifact(
-            self._percent(0), key="backfill-progress", description=f"{self.before} of {planned.shards} shards are done"
+    def __init__(self, backfill_plan: BackfillPlan, progress: ProgressReporter) -> None:
+        self.backfill_plan, self.progress, self.last_message_time = backfill_plan, progress, time.monotonic()
+        self.bytes_to_do = sum(max(shard.size, 0) for shard in backfill_plan.pending_shards)
+        self.shards_done_before = backfill_plan.shard_count - len(backfill_plan.pending_shards)
+        progress.begin_stage("backfill", round(self.bytes_to_do / 1e6), "MB")
+        self.artifact = ProgressArtifact(
+            self._percent_done(0),
+            key="backfill-progress",
+            description=f"{self.shards_done_before} of {backfill_plan.shard_count} shards are done",
         )
 
-    def tell(self, pace: Pace, died: int) -> None:
-        """How far it is now."""
-        told = pace.told(self.before + pace.done, self.planned.shards, self.to_do - pace.bytes)
-        told += f"; {died} shards could not be read" if died else ""
-        update_progress_artifact(self.artifact, self._percent(pace.bytes), description=told)
-        if time.monotonic() - self.said > _EVERY:
-            self.marks.say(told)
-            self.said = time.monotonic()
+    def update(self, budget: WorkBudget, death_count: int) -> None:
+        """Show the progress.
 
-    def _percent(self, size: int) -> float:
-        whole = self.planned.bytes
-        return 100.0 * (whole - self.to_do + size) / whole if whole else 100.0
+        Args:
+            budget: The work so far.
+            death_count: Shards whose worker died.
+        """
+        message = budget.describe_progress(
+            self.shards_done_before + budget.shards_done,
+            self.backfill_plan.shard_count,
+            self.bytes_to_do - budget.bytes,
+        )
+        message += f"; {death_count} shards could not be read" if death_count else ""
+        self.artifact.update(self._percent_done(budget.bytes), message)
+        if time.monotonic() - self.last_message_time > _MESSAGE_INTERVAL_S:
+            self.progress.send_message(message)
+            self.last_message_time = time.monotonic()
+
+    def _percent_done(self, size: int) -> float:
+        total = self.backfill_plan.bytes
+        return 100.0 * (total - self.bytes_to_do + size) / total if total else 100.0
 
 
-def show(planned: Planned, pace: Pace, proof: Proof, died: dict[str, str], stopped: str) -> None:
-    """The proof: what went in, what came out, what is wrong."""
-    rows = "\n".join(f"| {status} | {count:,} |" for status, count in proof.statuses.items())
-    wrong = [*(f"{shard}: {why}" for shard, why in (proof.faults | died).items()), *proof.gaps]
-    state = "**Complete.**" if proof.complete and not died else f"**Not complete**: {proof.left} shards are left."
-    create_markdown_artifact(
-        f"{state} {pace.told(proof.shards - proof.left - len(proof.faults), proof.shards, 0)}. {stopped}\n\n"
-        f"{proof.headers:,} members by the shards' headers; {proof.members:,} were read:\n\n"
-        f"| status | members |\n|---|---:|\n{rows}\n| **all** | **{sum(proof.statuses.values()):,}** |\n\n"
-        f"{proof.vectors:,} images have a vector.\n\n" + "\n".join(f"* {one}" for one in wrong[:_SHOWN]),
-        key="backfill", description=f"Backfill {planned.name}",
-    )  # fmt: skip
+def create_backfill_artifacts(
+    backfill_plan: BackfillPlan,
+    budget: WorkBudget,
+    proof: CompletenessProof,
+    worker_deaths: dict[str, str],
+    stop_reason: str,
+) -> None:
+    """The proof of completeness as an artifact: members, inputs by status, faults."""
+    faults = [*(f"{shard}: {reason}" for shard, reason in (proof.faults | worker_deaths).items()), *proof.gaps]
+    state = (
+        MarkdownText("**Complete.**")
+        if proof.is_complete and not worker_deaths
+        else format_markdown("**Not complete**: {} shards are left.", proof.left)
+    )
+    create_text_artifact(
+        format_markdown(
+            "{state} {progress}. {stop_reason}\n\n{headers} members by the shards' headers; {members} were read:\n\n"
+            "{counts}\n{vectors} images have a vector.\n\n{faults}",
+            state=state,
+            progress=budget.describe_progress(proof.shards - proof.left - len(proof.faults), proof.shards, 0),
+            stop_reason=stop_reason,
+            headers=f"{proof.headers:,}",
+            members=f"{proof.members:,}",
+            counts=format_counts("members", proof.statuses),
+            vectors=f"{proof.vectors:,}",
+            faults=join_markdown("\n", [format_markdown("* {}", fault) for fault in faults[:_MAX_FAULTS_SHOWN]]),
+        ),
+        key="backfill",
+        description=f"Backfill {backfill_plan.name}",
+    )

@@ -1,63 +1,88 @@
-"""Evaluate: ingest → collect → learn → extract → measure → publish."""
+"""Evaluate methods on labeled images: ingest → collect → learn → extract → measure → publish."""
 
 from prefect import flow
 
-from flows.artifacts import finished, gather
-from flows.evaluation_artifacts import show
-from flows.ingesting import ingest
-from interpdisc_core.lab.collection import left
-from interpdisc_core.lab.learning import unlearned
-from interpdisc_core.lab.study import Study, with_representations
-from interpdisc_core.lease import held
-from interpdisc_core.progress import Stopwatch, Watch
-from interpdisc_core.runs import Inputs
-from tasks.evaluate import arrange, collect, learn, measure, publish
-from tasks.extract import extract
+from flows.artifacts import gather_results, wait_for_result
+from flows.evaluation_artifacts import create_evaluation_artifacts
+from flows.extract import extract_blocks
+from flows.ingest import ingest_inputs
+from interpdisc_core.archive.layout import lock_archive
+from interpdisc_core.archive.run import RunInputs
+from interpdisc_core.evaluation.dataset import list_missing_blocks
+from interpdisc_core.evaluation.learn_representation import select_untrained
+from interpdisc_core.evaluation.study import Study, replace_representations
+from interpdisc_core.pipeline.preconditions import check_run
+from interpdisc_core.progress import ProgressReporter, Stopwatch
+from tasks.evaluate import collect_dataset, learn_representation, publish_study, run_cells, schedule_cells
 
 
 @flow(name="evaluate", flow_run_name="evaluate {name}", validate_parameters=True)
 def evaluate(
-    inputs: Inputs, archive: str, study: Study | None = None, out: str = "", block: int = 1024, workers: int = 1,
-    command: str = "", name: str = "images", watch: str = "",
-) -> str:  # fmt: skip
-    """Compare methods on images whose classes are known: does this find what matters in them, and sooner than others?
+    inputs: RunInputs,
+    archive: str,
+    study: Study | None = None,
+    out: str = "",
+    block: int = 1024,
+    workers: int = 1,
+    command: str = "",
+    name: str = "images",
+    progress_token: str = "",
+) -> str:
+    """Compare methods on images whose classes are known: does this program find new classes, and sooner than others?
 
-    inputs: images with labels. archive: a folder or s3:// prefix that keeps what is computed: features, learned
-    weights, every cell of the study; the same call again goes on from there. study: what is compared. out: a folder for
-    tables and page beside the archive's own copy. block: images a task. workers: how many the work is spread over.
-    command: what was typed, for the page. Returns the address of the study's result.json.
+    Args:
+        inputs: Images with labels.
+        archive: A folder or s3:// prefix for features, learned weights and outcomes; the same call resumes from there.
+        study: What is compared; None: the default study.
+        out: A folder for a copy of the page and tables; empty: none.
+        block: Images of a task.
+        workers: How many workers the tasks are spread over.
+        command: What was typed, for the page.
+        name: Of the flow run.
+        progress_token: See `ProgressReporter`.
+
+    Returns:
+        The address of the study's result.json.
     """
     study = study or Study()
-    marks, clock = Watch(archive, watch), Stopwatch()
+    check_run(archive, inputs, out)
+    progress, clock = ProgressReporter(archive, progress_token), Stopwatch()
 
-    with held(archive, owner="evaluate") as lease:
-        listing = ingest(archive, inputs, block, workers, marks)
-        collected = finished(collect.submit(archive, listing.name, inputs, study, block, workers))
+    with lock_archive(archive, owner="evaluate") as lock:
+        listing = ingest_inputs(archive, inputs, block, workers, progress)
+        dataset = wait_for_result(collect_dataset.submit(archive, listing.name, inputs, study, block, workers))
         clock.lap("ingest")
 
-        new = unlearned(study.representations)
-        marks.begin("learn", 100 * len(new), "%")
-        learned = gather(
-            "learn", [learn.submit(archive, collected.name, key, spec, marks) for key, spec in new.items()]
+        specs_to_learn = select_untrained(study.representations)
+        progress.begin_stage("learn", 100 * len(specs_to_learn), "%")
+        weight_addresses = gather_results(
+            "learn",
+            [
+                learn_representation.submit(archive, dataset.name, key, spec, progress)
+                for key, spec in specs_to_learn.items()
+            ],
         )
-        addresses = dict(zip(new, learned, strict=True))
-        study = with_representations(
-            study, study.representations | {key: spec.having(addresses[key]) for key, spec in new.items()}
+        weights_by_key = dict(zip(specs_to_learn, weight_addresses, strict=True))
+        study = replace_representations(
+            study,
+            study.representations
+            | {key: spec.with_weights(weights_by_key[key]) for key, spec in specs_to_learn.items()},
         )
         clock.lap("learn")
 
-        blocks, images = left(archive, collected.name, study.representations.values())
-        marks.begin("extract", images, "images")
-        gather("extract", [extract.submit(archive, plan, part, collected.turn, marks) for plan, part in blocks])
+        blocks, images = list_missing_blocks(archive, dataset.name, study.representations.values())
+        extract_blocks(archive, blocks, images, dataset.sequence, progress)
         clock.lap("extract")
 
-        lease.check()
-        arranged = finished(arrange.submit(archive, collected.name, study, workers))
-        marks.begin("measure", arranged.left, "cells")
-        gather("measure", [measure.submit(archive, arranged.name, part, marks) for part in arranged.parts])
+        lock.check()
+        schedule = wait_for_result(schedule_cells.submit(archive, dataset.name, study, workers))
+        progress.begin_stage("measure", schedule.remaining_cells, "cells")
+        gather_results(
+            "measure", [run_cells.submit(archive, schedule.name, part, progress) for part in schedule.part_numbers]
+        )
         clock.lap("measure")
 
-        lease.check()
-        published = publish(archive, arranged.name, out, command, clock.laps)
-        show(published)
-        return str(published.address)
+        lock.check()
+        publication = publish_study(archive, schedule.name, out, command, clock.laps)
+        create_evaluation_artifacts(publication)
+        return publication.result_address

@@ -1,38 +1,53 @@
-"""Learn: a representation from images themselves, for plans that use it."""
+"""Learn a representation from images, for plans that use it."""
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact
 
-from flows.artifacts import finished
-from flows.ingesting import ingest
-from interpdisc_core.lease import held
+from flows.artifacts import create_file_artifact, wait_for_result
+from flows.ingest import ingest_inputs
+from interpdisc_core.archive.layout import lock_archive
+from interpdisc_core.archive.run import RunInputs
+from interpdisc_core.pipeline.preconditions import check_run
 from interpdisc_core.plan import Plan
-from interpdisc_core.progress import Watch
-from interpdisc_core.runs import Inputs
-from tasks.evaluate import deliver, gather
-from tasks.evaluate import learn as learn_one
+from interpdisc_core.progress import ProgressReporter
+from tasks.evaluate import collect_images, export_plan, learn_representation
 
 
 @flow(name="learn", flow_run_name="learn {name}", validate_parameters=True)
 def learn(
-    inputs: Inputs, archive: str, plan: Plan, out: str, block: int = 1024, workers: int = 1, name: str = "images", watch: str = "",
-) -> str:  # fmt: skip
-    """Learn the representation of a plan from images, and write the plan that names what was learned.
+    inputs: RunInputs,
+    archive: str,
+    plan: Plan,
+    out: str,
+    block: int = 1024,
+    workers: int = 1,
+    name: str = "images",
+    progress_token: str = "",
+) -> str:
+    """Learn the representation of a plan from images, and write a plan that uses the learned weights.
 
-    archive: a folder or s3:// prefix that keeps state; the same call again goes on from there. out: NAME.json; the
-    weights are put beside it. Returns the address of a result.
+    Args:
+        inputs: The images.
+        archive: A folder or s3:// prefix that keeps state; the same call resumes from there.
+        plan: A plan whose representation can be learned.
+        out: NAME.json, the new plan; the weights are written to NAME.safetensors.
+        block: Images of a task.
+        workers: How many workers the tasks are spread over.
+        name: Of the flow run.
+        progress_token: See `ProgressReporter`.
+
+    Returns:
+        The address of the result's JSON file.
     """
-    marks = Watch(archive, watch)
-    with held(archive, owner="learn") as lease:
-        listing = ingest(archive, inputs, block, workers, marks)
-        collected = finished(gather.submit(archive, listing.name, inputs, block, workers))
-        marks.begin("learn", 100, "%")
-        address = finished(
-            learn_one.submit(archive, collected.name, plan.representation.kind, plan.representation, marks)
+    check_run(archive, inputs, out.rpartition("/")[0])
+    progress = ProgressReporter(archive, progress_token)
+    with lock_archive(archive, owner="learn") as lock:
+        listing = ingest_inputs(archive, inputs, block, workers, progress)
+        dataset = wait_for_result(collect_images.submit(archive, listing.name, inputs, block, workers))
+        progress.begin_stage("learn", 100, "%")
+        weights_address = wait_for_result(
+            learn_representation.submit(archive, dataset.name, plan.representation.kind, plan.representation, progress)
         )
-        lease.check()
-        delivered = deliver(archive, collected.name, plan, address, out)
-        create_link_artifact(
-            f"file://{delivered.weights}", link_text="Weights", key="weights", description=delivered.plan
-        )
-        return str(delivered.address)
+        lock.check()
+        export = export_plan(archive, dataset.name, plan, weights_address, out)
+        create_file_artifact("weights", export.weights, f"Weights of {export.plan}")
+        return export.result_address

@@ -1,32 +1,50 @@
-"""Rebuild: the archive's features and memory brought along to other settings, from the images that it knows."""
+"""The flow `rebuild`: compute an archive's features and memory again, for other settings or after damage."""
 
 from prefect import flow
 
-from flows.artifacts import gather
-from interpdisc_core.daily.settings import Daily
-from interpdisc_core.lease import held
-from interpdisc_core.progress import Watch
-from tasks.daily import begin_rebuild, end_rebuild, rebuild_day
-from tasks.extract import extract
+from flows.extract import extract_blocks
+from interpdisc_core.archive.layout import lock_archive
+from interpdisc_core.operations.daily.settings import Daily
+from interpdisc_core.pipeline.outstanding import DEFAULT_MAX_OUTSTANDING
+from interpdisc_core.progress import ProgressReporter
+from tasks.daily import finish_rebuild, plan_rebuild, rebuild_day
 
 
 @flow(name="rebuild", flow_run_name="rebuild {name}", validate_parameters=True)
-def rebuild(archive: str, settings: Daily, workers: int = 1, watch: str = "", name: str = "archive") -> str:
-    """Compute the features that `settings` ask for, and make the memory's record of every day anew from them.
+def rebuild(
+    archive: str,
+    settings: Daily,
+    workers: int = 1,
+    progress_token: str = "",
+    name: str = "archive",
+    max_outstanding: float = DEFAULT_MAX_OUTSTANDING,
+) -> str:
+    """Compute the features that `settings` ask for, and rebuild the memory's record of every day from them.
 
-    Days that were taken back stay out. Lists and pages stay as they were made. Killed, the same call goes on; until it is
-    through, daily runs refuse to mix what was made by other settings. Returns the address of its account, a JSON file.
+    Undone days stay out; lists and pages stay as they are. If interrupted, the same call resumes. Until it has finished,
+    daily runs refuse to mix records made by different settings.
+
+    Args:
+        archive: The archive.
+        settings: Of the daily runs to come.
+        workers: Number of workers; not used, the work is one task per block and day.
+        progress_token: Where progress is marked; empty for nowhere.
+        name: Name of the archive in the Prefect UI.
+        max_outstanding: Largest share of the images that the run may go on without, since they cannot be got at.
+
+    Returns:
+        The address of the rebuild's log, a JSON file.
     """
-    marks = Watch(archive, watch)
-    with held(archive, owner=f"rebuild {name}"):
-        begun = begin_rebuild(archive, settings)
-        marks.begin("extract", begun.images, "images")
-        gather("extract", [extract.submit(archive, settings.plan, part, begun.turn, marks) for part in begun.blocks])
-        marks.begin("rebuild", len(begun.days), "days")
-        meter = marks.meter("rebuild", "days")
-        for day in begun.days:
+    progress = ProgressReporter(archive, progress_token)
+    with lock_archive(archive, owner=f"rebuild {name}"):
+        rebuild_plan = plan_rebuild(archive, settings)
+        blocks = [(settings.plan, part) for part in rebuild_plan.blocks]
+        extract_blocks(archive, blocks, rebuild_plan.images, rebuild_plan.sequence, progress, max_outstanding)
+        progress.begin_stage("rebuild", len(rebuild_plan.days), "days")
+        meter = progress.open_meter("rebuild", "days")
+        for day in rebuild_plan.days:
             rebuild_day(archive, settings, day)
             meter.add(1)
-        meter.close()
-        account: str = end_rebuild(archive, settings)
-    return account
+        meter.flush()
+        address: str = finish_rebuild(archive, settings)
+    return address

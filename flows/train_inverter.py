@@ -1,62 +1,90 @@
-"""Train an inverter: ingest → enrol → prepare → train, epoch by epoch → score."""
+"""Train an inverter: ingest → assign → prepare → train, epoch by epoch → score."""
 
 from prefect import flow
 
-from flows.artifacts import finished, gather
-from flows.ingesting import ingest
-from flows.training_artifacts import show_checkpoint, show_epoch
-from interpdisc_core.lease import held
-from interpdisc_core.progress import Watch
-from interpdisc_core.runs import Inputs
-from interpdisc_core.storage import Place
-from interpdisc_core.training.enrolling import parted
-from interpdisc_core.training.epochs import history
-from interpdisc_core.training.finish import About
+from flows.artifacts import gather_results, wait_for_result
+from flows.ingest import ingest_inputs
+from flows.training_artifacts import create_checkpoint_artifacts, create_epoch_artifacts
+from interpdisc_core.archive.layout import lock_archive
+from interpdisc_core.archive.run import RunInputs
+from interpdisc_core.pipeline.preconditions import check_archive, check_checkpoint, check_output_folder, check_sources
+from interpdisc_core.progress import ProgressReporter
+from interpdisc_core.storage.location import Location
+from interpdisc_core.training.assign_images import split_archives
+from interpdisc_core.training.finish import CheckpointDescription
+from interpdisc_core.training.history import read_history
 from interpdisc_core.training.recipe import Recipe
-from tasks.train import deliver, enrol, prepare, score, train_epoch
+from tasks.train import assign_images, export_checkpoint, prepare_examples, score_inverter, train_epoch
 
 
 @flow(name="train-inverter", flow_run_name="train {name}", validate_parameters=True)
 def train_inverter(
-    sources: tuple[str, ...], archive: str, out: str, recipe: Recipe | None = None,
-    held_out: dict[str, str] | None = None, epochs: int = 100, hours: float | None = None, about: About | None = None,
-    block: int = 1024, workers: int = 1, name: str = "images", watch: str = "",
-) -> str:  # fmt: skip
-    """Train a network that turns features back into pictures, and score it on images that it never saw.
+    sources: tuple[str, ...],
+    archive: str,
+    out: str,
+    recipe: Recipe | None = None,
+    held_out: dict[str, str] | None = None,
+    epochs: int = 100,
+    hours: float | None = None,
+    description: CheckpointDescription | None = None,
+    block: int = 1024,
+    workers: int = 1,
+    name: str = "images",
+    progress_token: str = "",
+) -> str:
+    """Train a network that turns features back into pictures, and score it on held-out images.
 
-    sources: what to learn from, images or whole archives. archive: a folder or s3:// prefix that keeps what is
-    computed; the same call again goes on from there. out: where the checkpoint goes. held_out: named expressions of
-    images for the scores. epochs, hours: where it ends at the latest, earlier calls' included; it ends before where
-    more epochs would not help. Returns the address of the training's result.json.
+    Args:
+        sources: Images to train on, or whole archives.
+        archive: A folder or s3:// prefix for examples and state; the same call resumes from there.
+        out: Address of the checkpoint.
+        recipe: How to train; None: the default recipe.
+        held_out: By name, expressions of images that are only scored.
+        epochs: Train at most this many epochs, earlier calls included; fewer if more would not help.
+        hours: Train at most this long, earlier calls included; None: no limit.
+        description: What the checkpoint's metadata say.
+        block: Images of a task.
+        workers: How many workers the tasks are spread over.
+        name: Of the flow run.
+        progress_token: See `ProgressReporter`.
+
+    Returns:
+        The address of the training's result.json.
     """
-    recipe, about = recipe or Recipe(), about or About()
-    marks = Watch(archive, watch)
+    recipe, description = recipe or Recipe(), description or CheckpointDescription()
+    check_sources(sources)
+    check_checkpoint(recipe.start)
+    check_output_folder(out.rpartition("/")[0])
+    check_archive(archive, sources)
+    progress = ProgressReporter(archive, progress_token)
 
-    with held(archive, owner="train-inverter") as lease:
-        archives, others = parted(sources)
-        listed = ""
-        if others:
-            listed = ingest(archive, Inputs(sources=others), block, workers, marks).name
-        enrolled = finished(enrol.submit(archive, listed, archives, recipe, held_out or {}, workers))
+    with lock_archive(archive, owner="train-inverter") as lock:
+        archives, image_sources = split_archives(sources)
+        listing_name = ""
+        if image_sources:
+            listing_name = ingest_inputs(archive, RunInputs(sources=image_sources), block, workers, progress).name
+        splits = wait_for_result(assign_images.submit(archive, listing_name, archives, recipe, held_out or {}, workers))
 
-        marks.begin("prepare", enrolled.unprepared, "images")
-        gather("prepare", [prepare.submit(archive, enrolled.name, part, marks) for part in enrolled.parts])
+        progress.begin_stage("prepare", splits.unprepared_images, "images")
+        gather_results(
+            "prepare", [prepare_examples.submit(archive, splits.name, part, progress) for part in splits.parts]
+        )
 
-        done = len(history(Place.of(archive), enrolled.name))
-        marks.begin("train", recipe.epoch * max(epochs - done, 0), "examples")
-        number = max(done, 1)
+        epochs_done = len(read_history(Location.parse(archive), splits.name))
+        progress.begin_stage("train", recipe.epoch * max(epochs - epochs_done, 0), "examples")
+        epoch_number = max(epochs_done, 1)
         while True:
-            lease.check()
-            trained = finished(train_epoch.submit(archive, enrolled.name, number, workers, marks))
-            show_epoch(archive, trained)
-            marks.say(trained.told)
-            if trained.over(epochs, hours):
+            lock.check()
+            epoch_result = wait_for_result(train_epoch.submit(archive, splits.name, epoch_number, workers, progress))
+            create_epoch_artifacts(archive, epoch_result)
+            progress.send_message(epoch_result.status_line)
+            if epoch_result.should_stop(epochs, hours):
                 break
-            number = len(trained.history) + 1
+            epoch_number = len(epoch_result.history) + 1
 
-        marks.say("scoring it on images that it never saw …")
-        made = finished(score.submit(archive, enrolled.name, about, workers))
-        lease.check()
-        delivered = deliver(archive, enrolled.name, made, out)
-        show_checkpoint(delivered)
-        return delivered.address
+        progress.send_message("scoring the inverter on held-out images …")
+        score_result = wait_for_result(score_inverter.submit(archive, splits.name, description, workers))
+        lock.check()
+        export = export_checkpoint(archive, splits.name, score_result, out)
+        create_checkpoint_artifacts(export)
+        return export.result_address

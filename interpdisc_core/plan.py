@@ -1,120 +1,131 @@
 """The plan: everything that defines what a run computes, as one frozen value.
 
-Where and with what it runs (archive, workers, block size) is not part of it: two runs with the same plan and inputs
+Where and how it runs (archive, workers, block size) is not part of it: two runs with the same plan and the same inputs
 make the same picks.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from interpdisc_core import digest
 from interpdisc_core.errors import PlanError
 from interpdisc_core.inverters import Gradient, Inverter, Refined
-from interpdisc_core.inverters.checkpoint import found_for
-from interpdisc_core.representations import EfficientNetLite0, Normalisation, Representation, features_of
+from interpdisc_core.inverters.checkpoint import find_shipped_checkpoint
+from interpdisc_core.representations import EfficientNetLite0, Normalization, Representation, digest_features
 from interpdisc_core.selectors import Demud, Selector
-
-_Settings = TypeVar("_Settings")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rendering:
-    """How picks are rendered. inverter: features to pictures. picks: how many of the first."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-    inverter: Inverter
-    picks: int
-
-    def __post_init__(self) -> None:
-        if self.picks < 0:
-            raise PlanError(f"plan: explain must be 0 or more, not {self.picks}.")
-
-    def name(self, representation: Any) -> str:
-        """Twelve hexadecimal digits that name the inverter, its settings and its weights."""
-        try:
-            weights = self.inverter.identity(representation)
-        except PlanError:  # there are none; loading it will say so
-            weights = ""
-        return digest.of_json([digest.of_settings(self.inverter), weights])
+from interpdisc_core.settings import parse_settings, settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """representation: images to features. normalise: `l2` divides each row by its length, `none` leaves it.
+@settings
+class RenderingOptions:
+    """How picks are rendered.
 
-    selector: the next most novel row. picks: how many are made (fewer where nothing is new any more).
-    explain: how many of the first are rendered by the inverter. inverter: features to pictures; None for `refined`
-    where a network for the representation ships, else `gradient`.
+    Attributes:
+        inverter: Turns features into pictures.
+        picks: Number of picks that are rendered, the first ones.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-    representation: Representation = field(default_factory=EfficientNetLite0)
-    normalise: Normalisation = "none"
-    selector: Selector = field(default_factory=Demud)
-    picks: int = 50
-    inverter: Inverter | None = None
-    explain: int = 12
+    inverter: Inverter
+    picks: Annotated[int, Field(ge=0)]
 
-    def __post_init__(self) -> None:
-        if self.picks < 1:
-            raise PlanError(f"plan: picks (-n) must be at least 1, not {self.picks}.")
-        if self.explain < 0:
-            raise PlanError(f"plan: explain must be 0 or more, not {self.explain}.")
+    def compute_digest(self, representation: Any) -> str:
+        """Twelve hexadecimal digits of the inverter's settings and weights. They name explanations in a run."""
+        try:
+            weights = self.inverter.digest_weights(representation)
+        except PlanError:  # the weights are missing; loading them will report that
+            weights = ""
+        return digest.digest_json([digest.digest_settings(self.inverter), weights])
+
+
+@settings
+class Plan:
+    """What a run computes.
+
+    Attributes:
+        representation: Turns images into features.
+        normalise: `l2` divides each row of features by its length; `none` leaves it.
+        selector: Picks the next most novel row.
+        picks: Number of picks; a run makes fewer if nothing is novel any more.
+        inverter: Turns features into pictures. None: `refined` if a network for the representation is in the package,
+            else `gradient`.
+        explain: Number of picks that the inverter renders, the first ones.
+
+    Example:
+        >>> Plan(picks=20).selector.kind
+        'demud'
+    """
+
+    representation: Representation = field(default_factory=EfficientNetLite0)
+    normalise: Normalization = "none"
+    selector: Selector = field(default_factory=Demud)
+    picks: Annotated[int, Field(ge=1)] = 50
+    inverter: Inverter | None = None
+    explain: Annotated[int, Field(ge=0)] = 12
 
     @property
-    def rendering(self) -> Rendering:
+    def rendering(self) -> RenderingOptions:
         """How its picks are rendered."""
-        ships = self.inverter is None and found_for(self.representation)
-        return Rendering(inverter=self.inverter or (Refined() if ships else Gradient()), picks=self.explain)
+        has_shipped_network = self.inverter is None and find_shipped_checkpoint(self.representation)
+        return RenderingOptions(
+            inverter=self.inverter or (Refined() if has_shipped_network else Gradient()), picks=self.explain
+        )
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that change exactly when the plan does."""
-        return digest.of_settings(self)
+        """Twelve hexadecimal digits that change exactly if a setting changes."""
+        return digest.digest_settings(self)
 
     @property
-    def features(self) -> str:
-        """The digest that names the representation's features in an archive; see `features_of`."""
-        return features_of(self.representation)
+    def features_digest(self) -> str:
+        """Names the representation's features in an archive; see `interpdisc_core.representations.digest_features`."""
+        return digest_features(self.representation)
 
 
-_ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
+_PLAN_ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
+_RENDERING_ADAPTER: TypeAdapter[RenderingOptions] = TypeAdapter(RenderingOptions)
 
 
-def parse(value: Any, where: str = "plan") -> Plan:
-    """A plan from its JSON value. Raises PlanError with a sentence that names the field."""
-    return validated(_ADAPTER, value, where)
+def parse_plan(value: Any, context: str = "plan") -> Plan:
+    """A plan from its JSON value.
+
+    Raises:
+        PlanError: If it is not a plan; names the field.
+
+    Example:
+        >>> parse_plan({"selector": {"kind": "demud", "rank": 20}}).picks
+        50
+    """
+    return parse_settings(_PLAN_ADAPTER, value, context)
 
 
-def validated(adapter: TypeAdapter[_Settings], value: Any, where: str) -> _Settings:
-    """Settings from their JSON value. Raises PlanError with a sentence that names the field."""
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise PlanError(f"{where}: {at}: {first['msg']} (given: {first.get('input')!r}).") from error
+def parse_rendering(value: Any, context: str) -> RenderingOptions:
+    """Rendering options from their JSON value.
+
+    Raises:
+        PlanError: If the value is not valid; names the field.
+    """
+    return parse_settings(_RENDERING_ADAPTER, value, context)
 
 
-_RENDERING: TypeAdapter[Rendering] = TypeAdapter(Rendering)
+def read_plan(path: str) -> Plan:
+    """A plan from a JSON file.
+
+    Raises:
+        PlanError: If there is no such file, or if it does not hold a plan.
+    """
+    return parse_plan(read_json_file(path), path)
 
 
-def rendering_of(value: Any, where: str) -> Rendering:
-    """A rendering from its JSON value. Raises PlanError with a sentence that names the field."""
-    return validated(_RENDERING, value, where)
+def read_json_file(path: str) -> Any:
+    """The value in a local JSON file.
 
-
-def read(path: str) -> Plan:
-    """A plan from a JSON file. Raises PlanError where there is none or it is not one."""
-    return parse(json_at(path), path)
-
-
-def json_at(path: str) -> Any:
-    """The value in a JSON file. Raises PlanError where there is none."""
+    Raises:
+        PlanError: If there is no such file, or if it is not JSON.
+    """
     try:
         return json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
@@ -123,6 +134,6 @@ def json_at(path: str) -> Any:
         raise PlanError(f"{path}: not JSON: {error}.") from error
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as a JSON value that `parse` reads back to an equal plan."""
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as a JSON value that `parse_plan` reads back to an equal plan."""
     return asdict(plan)

@@ -1,106 +1,155 @@
-"""How far a run is, told through the archive: workers leave marks, whoever watches adds them up.
+"""The progress of a run, through small files in the archive: workers write counts, the command line adds them up.
 
-Marks are hints for people. Nothing is decided by them, and losing one loses nothing.
+The files are for people only. Nothing is decided by them, and losing one does no harm.
 """
 
 import contextlib
 import json
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from interpdisc_core.errors import StoreError
-from interpdisc_core.storage import Place
+from interpdisc_core.storage.location import Location
 
-_EVERY = {False: 0.5, True: 3.0}
-"""Seconds between two marks of one task, in a folder and in an object store."""
-_SAID = "said"
+_MARK_INTERVAL_S = {False: 0.5, True: 3.0}
+"""Seconds between two counts of one task, in a folder (False) and in an object store (True)."""
+_MESSAGES_FOLDER = "messages"
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Where the marks of one run go; an empty `token` means that nobody watches."""
+class ProgressReporter:
+    """Where a run reports its progress: `progress/<token>/` in the archive. With an empty token nothing is written.
+
+    Attributes:
+        archive: URL of the archive.
+        token: Names the run.
+    """
 
     archive: str
     token: str = ""
 
-    def begin(self, stage: str, total: int, unit: str) -> None:
-        """Say that a stage starts and how many units it has to do."""
+    def begin_stage(self, stage: str, total: int, unit: str, label: str = "") -> None:
+        """Mark that a stage starts and how many units it has to do; it is shown as `label`, or by its own name."""
         if self.token:
-            number = len(self._place.names())
-            self._place.write_json(f"{number:02d}-{stage}/begin.json", {"stage": stage, "total": total, "unit": unit})
+            number = len(self._location.list_names())
+            self._location.write_json(
+                f"{number:02d}-{stage}/begin.json",
+                {"stage": label or stage, "total": total, "unit": unit},
+                durable=False,
+            )
 
-    def meter(self, stage: str, task: str) -> "Meter":
-        """A counter for one task of a stage."""
-        return Meter(self, stage, task)
+    def open_meter(self, stage: str, task: str) -> "ProgressMeter":
+        """A counter of the units that one task of a stage has done."""
+        return ProgressMeter(self, stage, task)
 
     @property
-    def _place(self) -> Place:
-        return Place.of(self.archive) / f"progress/{self.token}"
+    def _location(self) -> Location:
+        return Location.parse(self.archive) / f"progress/{self.token}"
 
-    def say(self, sentence: str) -> None:
-        """Tell whoever watches one sentence."""
+    def send_message(self, message: str) -> None:
+        """Report one sentence."""
         if self.token:
-            self._place.write_json(f"{_SAID}/{len(self._place.names(_SAID)):06d}.json", sentence)
+            self._location.write_json(
+                f"{_MESSAGES_FOLDER}/{len(self._location.list_names(_MESSAGES_FOLDER)):06d}.json",
+                message,
+                durable=False,
+            )
 
-    def heard(self, after: int = 0) -> list[str]:
-        """The sentences so far but for the first `after`, in order."""
-        return [str(self._place.read_json(f"{_SAID}/{name}")) for name in self._place.names(_SAID)[after:]]
+    def read_messages(self, skip: int = 0) -> list[str]:
+        """The sentences reported so far, in order, without the first `skip`."""
+        return [
+            str(self._location.read_json(f"{_MESSAGES_FOLDER}/{name}"))
+            for name in self._location.list_names(_MESSAGES_FOLDER)[skip:]
+        ]
 
-    def read(self) -> list[dict[str, object]]:
-        """The stages so far, in order: stage, unit, total, done."""
+    def read_stages(self) -> list[dict[str, object]]:
+        """The stages so far, in order: objects with `stage`, `unit`, `total` and `done`."""
         stages = []
-        for folder in self._place.names():
-            if folder == _SAID:
+        for folder in self._location.list_names():
+            if folder == _MESSAGES_FOLDER:
                 continue
             state = {"stage": folder.partition("-")[2], "total": 0, "unit": "", "done": 0.0}
-            for name in self._place.names(folder):
+            for name in self._location.list_names(folder):
                 try:
-                    mark = json.loads(self._place.read(f"{folder}/{name}"))
+                    payload = json.loads(self._location.read(f"{folder}/{name}"))
                 except (OSError, ValueError):
                     continue
-                state.update(mark) if name == "begin.json" else state.update(done=state["done"] + mark)
+                state.update(payload) if name == "begin.json" else state.update(done=state["done"] + payload)
             stages.append(state)
         return stages
 
 
-class Meter:
-    """Counts the units that one task has done and marks them now and then."""
+class ProgressMeter:
+    """Counts the units that one task has done, and writes the count every half second (object store: 3 s)."""
 
-    def __init__(self, watch: Watch, stage: str, task: str) -> None:
-        self.watch, self.stage, self.task = watch, stage, task
-        self.done, self._marked = 0.0, 0.0
+    def __init__(self, reporter: ProgressReporter, stage: str, task: str) -> None:
+        self.reporter, self.stage, self.task = reporter, stage, task
+        self.units_done, self._last_write_s = 0.0, 0.0
 
     def add(self, units: float) -> None:
         """Count `units` more."""
-        self.at(self.done + units)
+        self.update(self.units_done + units)
 
-    def at(self, units: float) -> None:
-        """Say that `units` are done by now."""
-        self.done = units
-        if self.watch.token and time.monotonic() - self._marked > _EVERY[self.watch._place.remote]:
-            self.close()
-            self._marked = time.monotonic()
+    def update(self, units: float) -> None:
+        """Set the count to `units`."""
+        self.units_done = units
+        if (
+            self.reporter.token
+            and time.monotonic() - self._last_write_s > _MARK_INTERVAL_S[self.reporter._location.is_remote]
+        ):
+            self.flush()
+            self._last_write_s = time.monotonic()
 
-    def close(self) -> None:
-        """Mark what is done now, at once."""
-        if not self.watch.token:
+    def flush(self) -> None:
+        """Write the count now."""
+        if not self.reporter.token:
             return
-        place = self.watch._place
-        # The last of that name: a daily run has its stages once a day.
-        folder = next((name for name in reversed(place.names()) if name.partition("-")[2] == self.stage), None)
+        location = self.reporter._location
+        # The last stage with that name: a daily run has each stage once per day.
+        folder = next((name for name in reversed(location.list_names()) if name.partition("-")[2] == self.stage), None)
         if folder:
-            with contextlib.suppress(StoreError):  # a full disk shows where it matters, not here
-                place.write(f"{folder}/{self.task}.json", json.dumps(self.done).encode())
+            with contextlib.suppress(StoreError):  # a full disk is reported by other writes
+                location.write(f"{folder}/{self.task}.json", json.dumps(self.units_done).encode(), durable=False)
 
 
 class Stopwatch:
-    """Wall seconds between laps, by name."""
+    """Seconds since it was made, and between laps, by name.
 
-    def __init__(self) -> None:
+    Args:
+        clock: `time.monotonic` for wall time, `time.process_time` for processor time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
+        self._clock = clock
+        self._start = self._last = clock()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was made."""
+        return self._clock() - self._start
 
     def lap(self, name: str) -> None:
-        """The time since the last lap was spent on `name`."""
-        now = time.monotonic()
+        """Record the seconds since the previous lap under `name`, rounded to milliseconds."""
+        now = self._clock()
         self.laps[name], self._last = round(now - self._last, 3), now
+
+
+def format_duration(seconds: float | None) -> str:
+    """A duration for people; None is an unknown time.
+
+    Example:
+        >>> [format_duration(seconds) for seconds in (0.031, 12.4, 192, 7500, 5e5)]
+        ['0.03 s', '12.4 s', '3 min 12 s', '2 h 05 min', '5.8 days']
+    """
+    if seconds is None:
+        return "an unknown time"
+    if not math.isfinite(seconds) or seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    whole_seconds = round(seconds)
+    hours, minutes = whole_seconds // 3600, whole_seconds % 3600 // 60
+    if hours >= 48:
+        return f"{seconds / 86_400:.1f} days"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole_seconds % 60:02d} s"

@@ -1,43 +1,50 @@
-"""Backfill: list the shards, take them in, settle what is there twice, remember it, prove that all is there."""
+"""Tasks of the flow `backfill`: each calls the function of the same name in `operations.backfill`."""
 
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from interpdisc_core.backfill import filling, planning, proving, remembering, settling
-from interpdisc_core.backfill.records import Shard
+from interpdisc_core.operations.backfill import deduplicate, process_shard, prove, remember
+from interpdisc_core.operations.backfill import plan as planning
+from interpdisc_core.operations.backfill.records import ShardVersion
 from interpdisc_core.plan import Plan
-from interpdisc_core.progress import Watch
+from interpdisc_core.progress import ProgressReporter
 
 
-@task(name="plan shards", cache_policy=NO_CACHE)
-def plan_shards(archive: str, sources: tuple[str, ...], plan: Plan, dtype: Any, block: int) -> planning.Planned:
-    """See `interpdisc_core.backfill.planning.plan`."""
-    return planning.plan(archive, sources, plan, dtype, block)
+@task(name="plan shards", task_run_name="plan shards", cache_policy=NO_CACHE)
+def plan_backfill(archive: str, sources: tuple[str, ...], plan: Plan, dtype: Any, block: int) -> planning.BackfillPlan:
+    """See `interpdisc_core.operations.backfill.plan.plan_backfill`."""
+    return planning.plan_backfill(archive, sources, plan, dtype, block)
 
 
-@task(name="backfill", task_run_name="backfill from shard {shards[0].id}", cache_policy=NO_CACHE)
-def fill(
-    archive: str, name: str, plan: Plan, shards: tuple[Shard, ...], turn: int, watch: Watch
-) -> tuple[filling.Filled, ...]:  # fmt: skip
-    """See `interpdisc_core.backfill.filling.fill`."""
-    return filling.fill(archive, name, plan, shards, turn, watch)
+@task(name="process shards", task_run_name="process shards from {shards[0].id}", cache_policy=NO_CACHE)
+def process_shards(
+    archive: str,
+    name: str,
+    plan: Plan,
+    shards: tuple[ShardVersion, ...],
+    sequence: int,
+    watch: ProgressReporter,
+    is_isolated: bool = False,
+) -> tuple[process_shard.ShardResult, ...]:
+    """See `interpdisc_core.operations.backfill.process_shard.process_shards`."""
+    return process_shard.process_shards(archive, name, plan, shards, sequence, watch, is_isolated=is_isolated)
 
 
-@task(name="settle shards", cache_policy=NO_CACHE)
-def settle(archive: str, name: str) -> settling.Settled:
-    """See `interpdisc_core.backfill.settling.settle`."""
-    return settling.settle(archive, name)
+@task(name="deduplicate inputs", task_run_name="deduplicate inputs", cache_policy=NO_CACHE)
+def deduplicate_shards(archive: str, name: str) -> deduplicate.DeduplicationResult:
+    """See `interpdisc_core.operations.backfill.deduplicate.deduplicate_shards`."""
+    return deduplicate.deduplicate_shards(archive, name)
 
 
-@task(name="remember shards", cache_policy=NO_CACHE)
-def remember(archive: str, name: str, stratum: str, normalise: Any) -> remembering.Remembered:
-    """See `interpdisc_core.backfill.remembering.remember`."""
-    return remembering.remember(archive, name, stratum, normalise)
+@task(name="remember images", task_run_name="remember images", cache_policy=NO_CACHE)
+def remember_shards(archive: str, name: str, stratum: str, normalize: Any) -> remember.RememberResult:
+    """See `interpdisc_core.operations.backfill.remember.remember_shards`."""
+    return remember.remember_shards(archive, name, stratum, normalize)
 
 
-@task(name="prove", cache_policy=NO_CACHE)
-def prove(archive: str, name: str) -> proving.Proof:
-    """See `interpdisc_core.backfill.proving.prove`."""
-    return proving.prove(archive, name)
+@task(name="prove completeness", task_run_name="prove completeness", cache_policy=NO_CACHE)
+def prove_completeness(archive: str, name: str) -> prove.CompletenessProof:
+    """See `interpdisc_core.operations.backfill.prove.prove_completeness`."""
+    return prove.prove_completeness(archive, name)

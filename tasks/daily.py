@@ -1,70 +1,70 @@
-"""Daily: poll, log, settle; open a day, remember one without a list, close it; take people's word into account."""
+"""Tasks of the flows `daily` and `rebuild`: each calls the function of the same name in `operations.daily`."""
 
 from collections.abc import Mapping
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from interpdisc_core.daily import arrivals, closing, commit, opening, rebuilding
-from interpdisc_core.daily.settings import Daily
-from interpdisc_core.ingest import Listing
+from interpdisc_core.operations.daily import commit, finish, ingest, prepare, rebuild
+from interpdisc_core.operations.daily.settings import Daily
+from interpdisc_core.pipeline.ingest import ListingResult
 
 
-@task(name="poll", cache_policy=NO_CACHE)
-def poll(archive: str, settings: Daily) -> arrivals.Polled:
-    """See `interpdisc_core.daily.arrivals.poll`."""
-    return arrivals.poll(archive, settings)
+@task(name="poll source", task_run_name="poll source", cache_policy=NO_CACHE)
+def poll_source(archive: str, settings: Daily) -> ingest.PollSummary:
+    """See `interpdisc_core.operations.daily.ingest.poll_source`."""
+    return ingest.poll_source(archive, settings)
 
 
-@task(name="enlist", cache_policy=NO_CACHE)
-def enlist(archive: str, settings: Daily) -> Listing:
-    """See `interpdisc_core.daily.arrivals.enlist`."""
-    return arrivals.enlist(archive, settings)
+@task(name="list inputs", task_run_name="list inputs", cache_policy=NO_CACHE)
+def list_daily_inputs(archive: str, settings: Daily) -> ListingResult:
+    """See `interpdisc_core.operations.daily.ingest.list_daily_inputs`."""
+    return ingest.list_daily_inputs(archive, settings)
 
 
-@task(name="arrive", cache_policy=NO_CACHE)
-def arrive(archive: str, listing: str, settings: Daily, block: int, workers: int) -> arrivals.Arrived:
-    """See `interpdisc_core.daily.arrivals.arrive`."""
-    return arrivals.arrive(archive, listing, settings, block, workers)
+@task(name="resolve inputs and find days", task_run_name="resolve inputs and find days", cache_policy=NO_CACHE)
+def ingest_days(archive: str, listing: str, settings: Daily, block: int, workers: int) -> ingest.IngestSummary:
+    """See `interpdisc_core.operations.daily.ingest.ingest_days`."""
+    return ingest.ingest_days(archive, listing, settings, block, workers)
 
 
-@task(name="settle verdicts", cache_policy=NO_CACHE)
-def settle(archive: str, settings: Daily) -> tuple[str, ...]:
-    """See `interpdisc_core.daily.commit.settled`."""
-    return commit.settled(archive, settings)
+@task(name="apply verdicts", task_run_name="apply verdicts", cache_policy=NO_CACHE)
+def apply_verdicts(archive: str, settings: Daily) -> tuple[str, ...]:
+    """See `interpdisc_core.operations.daily.commit.apply_verdicts`."""
+    return commit.apply_verdicts(archive, settings)
 
 
-@task(name="open", task_run_name="open {day}", cache_policy=NO_CACHE)
-def open_day(archive: str, settings: Daily, day: str) -> opening.Opened:
-    """See `interpdisc_core.daily.opening.open_day`."""
-    return opening.open_day(archive, settings, day)
+@task(name="prepare day", task_run_name="prepare day {day}", cache_policy=NO_CACHE)
+def prepare_day(archive: str, settings: Daily, day: str) -> prepare.PreparedDay:
+    """See `interpdisc_core.operations.daily.prepare.prepare_day`."""
+    return prepare.prepare_day(archive, settings, day)
 
 
-@task(name="remember", task_run_name="remember {day}", cache_policy=NO_CACHE)
+@task(name="remember day", task_run_name="remember day {day}", cache_policy=NO_CACHE)
 def remember_day(archive: str, settings: Daily, day: str) -> str:
-    """See `interpdisc_core.daily.closing.remember_day`."""
-    return closing.remember_day(archive, settings, day)
+    """See `interpdisc_core.operations.daily.finish.remember_day`."""
+    return finish.remember_day(archive, settings, day)
 
 
-@task(name="close", task_run_name="close {day}", cache_policy=NO_CACHE)
-def close_day(archive: str, settings: Daily, day: str, timings: Mapping[str, float], pages: str) -> closing.Closed:
-    """See `interpdisc_core.daily.closing.close_day`."""
-    return closing.close_day(archive, settings, day, timings, pages)
+@task(name="publish and commit day", task_run_name="publish and commit day {day}", cache_policy=NO_CACHE)
+def finish_day(archive: str, settings: Daily, day: str, timings: Mapping[str, float], pages: str) -> finish.FinishedDay:
+    """See `interpdisc_core.operations.daily.finish.finish_day`."""
+    return finish.finish_day(archive, settings, day, timings, pages)
 
 
-@task(name="begin rebuild", cache_policy=NO_CACHE)
-def begin_rebuild(archive: str, settings: Daily) -> rebuilding.Begun:
-    """See `interpdisc_core.daily.rebuilding.begin`."""
-    return rebuilding.begin(archive, settings)
+@task(name="plan rebuild", task_run_name="plan rebuild", cache_policy=NO_CACHE)
+def plan_rebuild(archive: str, settings: Daily) -> rebuild.RebuildPlan:
+    """See `interpdisc_core.operations.daily.rebuild.plan_rebuild`."""
+    return rebuild.plan_rebuild(archive, settings)
 
 
-@task(name="rebuild", task_run_name="rebuild {day}", cache_policy=NO_CACHE)
+@task(name="rebuild day", task_run_name="rebuild day {day}", cache_policy=NO_CACHE)
 def rebuild_day(archive: str, settings: Daily, day: str) -> int:
-    """See `interpdisc_core.daily.rebuilding.rebuild_day`."""
-    return rebuilding.rebuild_day(archive, settings, day)
+    """See `interpdisc_core.operations.daily.rebuild.rebuild_day`."""
+    return rebuild.rebuild_day(archive, settings, day)
 
 
-@task(name="end rebuild", cache_policy=NO_CACHE)
-def end_rebuild(archive: str, settings: Daily) -> str:
-    """See `interpdisc_core.daily.rebuilding.end`."""
-    return rebuilding.end(archive, settings)
+@task(name="remove unused records", task_run_name="remove unused records", cache_policy=NO_CACHE)
+def finish_rebuild(archive: str, settings: Daily) -> str:
+    """See `interpdisc_core.operations.daily.rebuild.finish_rebuild`."""
+    return rebuild.finish_rebuild(archive, settings)

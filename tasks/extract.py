@@ -3,13 +3,15 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from interpdisc_core import extraction
-from interpdisc_core.features import Block
+from interpdisc_core.archive.batches import BlockId
+from interpdisc_core.pipeline import extract
 from interpdisc_core.plan import Plan
-from interpdisc_core.progress import Watch
+from interpdisc_core.progress import ProgressReporter
 
 
-@task(name="extract", task_run_name="extract block {block.batch}.{block.number}", cache_policy=NO_CACHE)
-def extract(archive: str, plan: Plan, block: Block, turn: int, watch: Watch) -> extraction.Receipt:
-    """See `interpdisc_core.extraction.extract`."""
-    return extraction.extract(archive, plan, block, turn, watch)
+@task(name="extract block", task_run_name="extract block {block.batch}.{block.number}", cache_policy=NO_CACHE)
+def extract_block(
+    archive: str, plan: Plan, block: BlockId, sequence: int, reporter: ProgressReporter, is_isolated: bool = False
+) -> extract.BlockResult:
+    """See `interpdisc_core.pipeline.extract.extract_block`."""
+    return extract.extract_block(archive, plan, block, sequence, reporter, is_isolated=is_isolated)

@@ -1,42 +1,47 @@
-"""Train: draw the images, prepare examples, train epoch by epoch, score what came of it."""
+"""Tasks of training an inverter: assign images, prepare examples, train an epoch, score, export the checkpoint."""
 
 from collections.abc import Mapping
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from interpdisc_core.progress import Watch
-from interpdisc_core.training import delivering, enrolling, epochs, examples, finish
+from interpdisc_core.progress import ProgressReporter
+from interpdisc_core.training import assign_images as assignment
+from interpdisc_core.training import dataset, epochs, export, finish
 from interpdisc_core.training.recipe import Recipe
 
 
-@task(name="enrol", cache_policy=NO_CACHE)
-def enrol(
+@task(name="assign images", cache_policy=NO_CACHE)
+def assign_images(
     archive: str, listing: str, archives: tuple[str, ...], recipe: Recipe, held_out: Mapping[str, str], workers: int
-) -> examples.Enrolled:
-    """See `interpdisc_core.training.enrolling.enrol`."""
-    return enrolling.enrol(archive, listing, archives, recipe, held_out, workers)
+) -> assignment.TrainingSplits:
+    """See `interpdisc_core.training.assign_images.assign_images`."""
+    return assignment.assign_images(archive, listing, archives, recipe, held_out, workers)
 
 
-@task(name="prepare", task_run_name="prepare {part}", cache_policy=NO_CACHE)
-def prepare(archive: str, name: str, part: str, watch: Watch) -> examples.Prepared:
-    """See `interpdisc_core.training.examples.prepare`."""
-    return examples.prepare(archive, name, part, watch)
+@task(name="prepare examples", task_run_name="prepare examples {part}", cache_policy=NO_CACHE)
+def prepare_examples(archive: str, name: str, part: str, watch: ProgressReporter) -> dataset.PreparedPart:
+    """See `interpdisc_core.training.dataset.prepare_examples`."""
+    return dataset.prepare_examples(archive, name, part, watch)
 
 
-@task(name="train", task_run_name="train epoch {number}", cache_policy=NO_CACHE)
-def train_epoch(archive: str, name: str, number: int, threads: int, watch: Watch) -> epochs.Trained:
+@task(name="train epoch", task_run_name="train epoch {number}", cache_policy=NO_CACHE)
+def train_epoch(archive: str, name: str, number: int, threads: int, watch: ProgressReporter) -> epochs.TrainingProgress:
     """See `interpdisc_core.training.epochs.train_epoch`."""
     return epochs.train_epoch(archive, name, number, threads, watch)
 
 
-@task(name="score", cache_policy=NO_CACHE)
-def score(archive: str, name: str, about: finish.About, threads: int) -> finish.Finished:
-    """See `interpdisc_core.training.delivering.score`."""
-    return delivering.score(archive, name, about, threads)
+@task(name="score inverter", cache_policy=NO_CACHE)
+def score_inverter(
+    archive: str, name: str, description: finish.CheckpointDescription, threads: int
+) -> finish.CheckpointSummary:
+    """See `interpdisc_core.training.export.score_inverter`."""
+    return export.score_inverter(archive, name, description, threads)
 
 
-@task(name="deliver", cache_policy=NO_CACHE)
-def deliver(archive: str, name: str, made: finish.Finished, out: str) -> delivering.Delivered:
-    """See `interpdisc_core.training.delivering.deliver`."""
-    return delivering.deliver(archive, name, made, out)
+@task(name="export checkpoint", cache_policy=NO_CACHE)
+def export_checkpoint(
+    archive: str, name: str, score_result: finish.CheckpointSummary, out: str
+) -> export.CheckpointExport:
+    """See `interpdisc_core.training.export.export_checkpoint`."""
+    return export.export_checkpoint(archive, name, score_result, out)

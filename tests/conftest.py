@@ -4,7 +4,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-_CALM = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-settings.register_profile("quick", max_examples=30, deadline=None, suppress_health_check=_CALM)
-settings.register_profile("ci", max_examples=400, deadline=None, suppress_health_check=_CALM, derandomize=True)
+_SUPPRESSED_CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+settings.register_profile("quick", max_examples=30, deadline=None, suppress_health_check=_SUPPRESSED_CHECKS)
+settings.register_profile(
+    "ci", max_examples=400, deadline=None, suppress_health_check=_SUPPRESSED_CHECKS, derandomize=True
+)
 settings.load_profile("ci" if os.environ.get("CI") else "quick")

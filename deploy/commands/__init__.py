@@ -1,72 +1,97 @@
-"""The commands of the command line, a module for each concern; here is what they share."""
+"""The commands of the command line, a module for each group; `deploy.cli` names them all.
+
+A command reads options, checks them before anything is started, and calls the core or runs a flow. It may import
+everything; nothing imports it.
+"""
 
 import json
 import logging
+import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from types import TracebackType
+from typing import Any
 
 import typer
 from rich.console import Console
 
-from interpdisc_core.errors import InterpdiscError, PlanError, StoreError
-
-FAILED, MISUSED, UNSOUND, INTERRUPTED = 1, 2, 3, 130
-
-app = typer.Typer(
-    name="interpdisc",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help="Finds the images that are new with respect to everything seen so far, and shows why.",
-    epilog="Exit codes: 0 done · 1 failed · 2 something given cannot be right · 3 `verify` found faults · 130 interrupted. "
-    "The same command again goes on where an interrupted one stopped.",
-)
-told = Console(stderr=True)
-
-Archive = Annotated[str, typer.Argument(help="Folder or s3:// prefix of an archive.", show_default=False)]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
-]
-Scheduler = Annotated[str, typer.Option(
-    help="Address of a running Dask scheduler. Default: a cluster on this machine, for this run.", show_default=False)]  # fmt: skip
-Workers = Annotated[int, typer.Option(help="Worker processes of the local cluster; 0: one a core.")]
-KeepUi = Annotated[bool, typer.Option("--keep-ui", help="Leave the Prefect UI running at the end.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log.")]
+from deploy.commands.checks import check_scheduler
+from deploy.commands.options import RunOptions
+from deploy.commands.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, print_error, stderr
+from interpdisc_core.errors import AccessError, DiskFullError, InterpdiscError, PlanError, StoreError
+from interpdisc_core.storage.access_errors import classify_store_error
 
 
-class sentences:
-    """Ends the program with one clear sentence where something went wrong that has one."""
+class exit_on_error:
+    """Ends the program with one sentence and an exit code if something went wrong that has a sentence."""
 
     def __enter__(self) -> None:
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        logging.raiseExceptions = False  # a log line that cannot be delivered is no matter for the terminal
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            told.print("\ninterrupted; the same command goes on where this one stopped.")
-            raise typer.Exit(INTERRUPTED)
+            stderr.print("\nInterrupted. Run the same command again to resume.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        is_usage_error = isinstance(error, PlanError | StoreError) and not isinstance(
+            error, AccessError | DiskFullError
+        )
         if isinstance(error, InterpdiscError):
-            told.print(f"interpdisc: {error}", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(MISUSED if isinstance(error, PlanError | StoreError) else FAILED)
+            self._fail(str(error), EXIT_USAGE if is_usage_error else EXIT_FAILED)
+        if isinstance(error, Exception) and (fault := classify_store_error(error)):
+            self._fail(f"{fault.reason}.", EXIT_FAILED)
+        if isinstance(error, OSError):
+            self._fail(f"{error}.", EXIT_FAILED)
+
+    def _fail(self, sentence: str, code: int) -> None:
+        print_error(f"interpdisc: {sentence}")
+        raise typer.Exit(code) from None
 
 
-def carry_out(tell: Callable[[dict[str, Any]], None], as_json: bool, **asked: Any) -> dict[str, Any]:
-    """Run a flow to its end and print its result, by `tell` or as JSON; returns it. asked: the fields of a `Request`."""
-    from deploy.running import Request, run
+def run_and_print(
+    print_result: Callable[[dict[str, Any]], None],
+    options: RunOptions,
+    *,
+    flow: Any,
+    parameters: dict[str, Any],
+    tags: tuple[str, ...],
+    archive: str,
+) -> dict[str, Any]:
+    """Run a flow to its end and print its result, by `print_result` or as JSON; returns the result.
 
-    result = run(Request(**asked), told)
-    print(json.dumps(result)) if as_json else tell(result)
+    Args:
+        print_result: Prints a result for people.
+        options: Where to run, and what to show.
+        flow, parameters, tags, archive: See `deploy.run_flow.FlowRequest`.
+    """
+    check_scheduler(options.scheduler)
+    from deploy.run_flow import FlowRequest, run_flow
+
+    request = FlowRequest(
+        flow=flow,
+        parameters=parameters,
+        tags=tags,
+        archive=archive,
+        scheduler=options.scheduler,
+        workers=options.workers,
+        keep_ui=options.keep_ui,
+        verbose=options.verbose,
+    )
+    result = run_flow(request, Console(stderr=True, quiet=options.quiet))
+    sys.stdout.flush()
+    print(json.dumps(result)) if options.as_json else print_result(result)
     return result
 
 
-def absolute(address: str) -> str:
-    """An address or a source for other processes, whatever folder they are in."""
-    from interpdisc_core.sources import absolute as sources_absolute
+def override(settings: Any, **values: Any) -> Any:
+    """Settings with the values that are not None put in: those that the command line names."""
+    from dataclasses import replace
 
-    return sources_absolute(address)
+    given = {name: value for name, value in values.items() if value is not None}
+    return replace(settings, **given) if given else settings
 
 
-def one_of(option: str, given: str, choices: tuple[str, ...], more: str = "") -> Any:
-    """What was given to an option. Raises PlanError where it is none of the choices."""
-    if given not in choices:
-        raise PlanError(f"{option} is {', '.join(choices)}{more}, not {given!r}.")
-    return given
+def name_share(max_outstanding: float | None) -> dict[str, Any]:
+    """The parameter of a flow for --max-outstanding; none for the flow's own default."""
+    return {} if max_outstanding is None else {"max_outstanding": max_outstanding}

@@ -1,4 +1,4 @@
-"""Print what the project and some of its extras require, a line each: `python requirements.py torch flows rover`.
+"""Print what both distributions require, a line each: `python requirements.py torch rover`, the extras of the library.
 
 pip installs a project's dependencies only together with the project; an image wants them in a layer of their own.
 """
@@ -8,11 +8,21 @@ import tomllib
 from pathlib import Path
 
 
-def required(pyproject: Path, extras: list[str]) -> list[str]:
-    """The requirements in `pyproject`, those of `extras` after those of the project. KeyError for an unknown extra."""
-    project = tomllib.loads(pyproject.read_text())["project"]
-    return [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+def list_requirements(root: Path, extras: list[str]) -> list[str]:
+    """Requirements of the library, of its `extras`, and of the application, from the two `pyproject.toml` below `root`.
+
+    Raises:
+        KeyError: For an extra that the library does not have.
+    """
+    library = tomllib.loads((root / "interpdisc_core" / "pyproject.toml").read_text())["project"]
+    application = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    own = library["name"]
+    return [
+        *library["dependencies"],
+        *(requirement for extra in extras for requirement in library["optional-dependencies"][extra]),
+        *(requirement for requirement in application["dependencies"] if not requirement.startswith(own)),
+    ]
 
 
 if __name__ == "__main__":
-    print("\n".join(required(Path("pyproject.toml"), sys.argv[1:])))
+    print("\n".join(list_requirements(Path(), sys.argv[1:])))

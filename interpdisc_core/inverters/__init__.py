@@ -1,7 +1,10 @@
-"""Inverters: features back to pictures.
+"""Inverters: features to pictures.
 
-To add one: write a frozen dataclass with a `kind` and `load`, in its own module, and name it in `Inverter` below.
-Nothing else changes; `tests/contracts/test_inverters.py` finds it.
+To add one: write a `@settings` class with a `kind`, `digest_weights` and `load` in its own module, and name it in `Inverter`
+below. Nothing else changes; `tests/contracts/test_inverters.py` finds it.
+
+The package may import representations, selectors and everything below them. It owns the checkpoint files of trained
+inverters (`checkpoint`); those that ship lie in `checkpoints/`.
 """
 
 from collections.abc import Callable
@@ -11,30 +14,39 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from interpdisc_core.images import Pixels
+from interpdisc_core._types import PixelArray
 from interpdisc_core.inverters.gradient import Gradient as Gradient
 from interpdisc_core.inverters.refined import Refined as Refined
 from interpdisc_core.inverters.upconv import UpConv as UpConv
 
-Invert = Callable[[npt.NDArray[np.float64]], Pixels]
-"""(n, d) -> (n, size, size, 3) uint8. The same batch gives the same pictures to the bit. A picture depends on its own
-vector and not on its neighbours, but for rounding, which the many steps of an optimiser may amplify."""
+InvertFunction = Callable[[npt.NDArray[np.float64]], PixelArray]
+"""(n, d) -> (n, size, size, 3) uint8. The same batch gives the same pictures, to the bit. A picture depends on its own vector
+only, except for rounding, which the many steps of an optimizer may amplify."""
 
 
-class Inverts(Protocol):
+class InverterLike(Protocol):
     """What every inverter does."""
 
     @property
     def kind(self) -> str:
         """The name by which a plan chooses it."""
 
-    def identity(self, representation: Any) -> str:
-        """What beside its settings makes its pictures what they are: a digest of its weights; empty where it has none."""
+    def digest_weights(self, representation: Any) -> str:
+        """A digest of its weights, on which pictures depend in addition to the settings; empty if it has none."""
 
-    def load(self, representation: Any, normalise: str, report: Callable[[float], None] | None = None) -> Invert:
-        """The function from vectors of `representation` (divided by their length if normalise is `l2`) to pictures.
+    def load(
+        self, representation: Any, normalize: str, report: Callable[[float], None] | None = None
+    ) -> InvertFunction:
+        """The function from feature vectors to pictures.
 
-        `report` is told the share done, 0 to 1. Raises PlanError where the representation cannot be inverted so.
+        Args:
+            representation: Of the vectors.
+            normalize: `l2` if the vectors were divided by their length, or `none`.
+            report: Called with the share that is done, 0 to 1.
+
+        Raises:
+            PlanError: If the representation cannot be inverted this way.
+            WeightsError: If weights are missing or do not fit.
         """
 
 

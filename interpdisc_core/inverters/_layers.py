@@ -1,41 +1,44 @@
 """The layers of the generators, in PyTorch."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from interpdisc_core.images import Pixels
+from interpdisc_core._types import AnyArray, PixelArray
 
-Codes = npt.NDArray[Any]
-
-SLOPE = 0.3
+LEAKY_SLOPE = 0.3
 """Of the leaky ReLUs, as in the paper."""
 
 
-def paper(dimension: int) -> nn.Module:
+def build_paper_generator(dimension: int) -> nn.Module:
     layers: list[nn.Module] = []
     for inputs in (dimension, 4096, 4096):
-        layers += [nn.Linear(inputs, 4096), nn.LeakyReLU(SLOPE)]
+        layers += [nn.Linear(inputs, 4096), nn.LeakyReLU(LEAKY_SLOPE)]
     layers.append(nn.Unflatten(1, (256, 4, 4)))
-    plan = (
-        (256, 256, 4, 2), (256, 512, 3, 1), (512, 256, 4, 2), (256, 256, 3, 1), (256, 128, 4, 2), (128, 128, 3, 1),
-        (128, 64, 4, 2), (64, 32, 4, 2), (32, 3, 4, 2),
-    )  # fmt: skip
-    for inputs, outputs, kernel, stride in plan:
-        layers += [nn.ConvTranspose2d(inputs, outputs, kernel, stride, 1), nn.LeakyReLU(SLOPE)]
-    network = nn.Sequential(*layers[:-1])  # none after the last
+    convolutions = (
+        (256, 256, 4, 2),
+        (256, 512, 3, 1),
+        (512, 256, 4, 2),
+        (256, 256, 3, 1),
+        (256, 128, 4, 2),
+        (128, 128, 3, 1),
+        (128, 64, 4, 2),
+        (64, 32, 4, 2),
+        (32, 3, 4, 2),
+    )
+    for inputs, outputs, kernel, stride in convolutions:
+        layers += [nn.ConvTranspose2d(inputs, outputs, kernel, stride, 1), nn.LeakyReLU(LEAKY_SLOPE)]
+    network = nn.Sequential(*layers[:-1])  # no activation after the last layer
     for layer in network:
-        # He 2015: the variance of what goes in stays through a dozen layers without normalisation.
+        # He 2015: keeps the variance of the input through a dozen layers without normalization.
         if isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+            nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE)
         elif isinstance(layer, nn.ConvTranspose2d):
             fan = layer.in_channels * (layer.kernel_size[0] / layer.stride[0]) ** 2
-            nn.init.normal_(layer.weight, std=(2 / (1 + SLOPE**2) / fan) ** 0.5)
+            nn.init.normal_(layer.weight, std=(2 / (1 + LEAKY_SLOPE**2) / fan) ** 0.5)
     for layer in network:
         if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
             assert layer.bias is not None
@@ -44,12 +47,12 @@ def paper(dimension: int) -> nn.Module:
     assert isinstance(last, nn.ConvTranspose2d)
     assert last.bias is not None
     nn.init.normal_(last.weight, std=0.01)
-    nn.init.constant_(last.bias, 0.5)  # grey
+    nn.init.constant_(last.bias, 0.5)  # gray
     return network
 
 
-class _Light(nn.Module):
-    """Cells -> convolutions with five or so doublings; the last doubling is a shuffle of channels into pixels."""
+class _LightNetwork(nn.Module):
+    """Cells -> convolutions with about five doublings of the side; the last one shuffles channels into pixels."""
 
     def __init__(self, dimension: int, cells: int, size: int) -> None:
         super().__init__()
@@ -60,20 +63,23 @@ class _Light(nn.Module):
         if cells == 1:
             channels = 160
             self.spread = nn.Sequential(
-                nn.Linear(dimension, 384), nn.LeakyReLU(SLOPE), nn.Linear(384, channels * 16),
-                nn.Unflatten(1, (channels, 4, 4)), nn.LeakyReLU(SLOPE),
-            )  # fmt: skip
+                nn.Linear(dimension, 384),
+                nn.LeakyReLU(LEAKY_SLOPE),
+                nn.Linear(384, channels * 16),
+                nn.Unflatten(1, (channels, 4, 4)),
+                nn.LeakyReLU(LEAKY_SLOPE),
+            )
         else:
             self.spread = nn.Identity()
         widths = {4: 320 if cells == 1 else 384, 8: 256, 16: 160, 32: 96, 64: 64, 128: 32}
-        layers: list[nn.Module] = [_same(channels, widths[self.start])]
+        layers: list[nn.Module] = [_conv_block(channels, widths[self.start])]
         side, width = self.start, widths[self.start]
         while side < size // 2:
             side *= 2
-            layers.append(_double(width, widths[side]))
+            layers.append(_upsample_block(width, widths[side]))
             width = widths[side]
             if side <= 16:
-                layers.append(_same(width, width))
+                layers.append(_conv_block(width, width))
         layers += [nn.Conv2d(width, 12, 3, 1, 1), nn.PixelShuffle(2)]
         self.layers = nn.Sequential(*layers)
 
@@ -88,34 +94,44 @@ class _Light(nn.Module):
         return pictures + 0.5
 
 
-def _same(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE))
-
-
-def _double(inputs: int, outputs: int) -> nn.Module:
+def _conv_block(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)
+        nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAKY_SLOPE)
     )
 
 
-def light(dimension: int, cells: int, size: int) -> nn.Module:
-    return _Light(dimension, cells, size).to(memory_format=torch.channels_last)
+def _upsample_block(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAKY_SLOPE)
+    )
 
 
-def painted(network: nn.Module, codes: Codes, batch: int, report: Callable[[float], None] | None = None) -> Pixels:
-    """A network's pictures (n, s, s, 3) uint8 of codes (n, d), `batch` at a time, where the network is; `report` is told the share done."""
-    device, made = next(network.parameters()).device, []
+def build_light_generator(dimension: int, cells: int, size: int) -> nn.Module:
+    return _LightNetwork(dimension, cells, size).to(memory_format=torch.channels_last)
+
+
+def render_pictures(
+    network: nn.Module, codes: AnyArray, minibatch_size: int, report: Callable[[float], None] | None = None
+) -> PixelArray:
+    """Pictures (n, s, s, 3) uint8 of codes (n, d), on the device of the network; `report` gets the share done."""
+    device, pictures = next(network.parameters()).device, []
     with torch.inference_mode():
-        for first in range(0, max(len(codes), 1), batch):  # of no codes, no pictures of the right size
-            some = torch.from_numpy(codes[first : first + batch].astype(np.float32, copy=False)).to(device)
-            made.append((network(some).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+        for first in range(
+            0, max(len(codes), 1), minibatch_size
+        ):  # also for no codes: no pictures, but of the right size
+            minibatch = torch.from_numpy(codes[first : first + minibatch_size].astype(np.float32, copy=False)).to(
+                device
+            )
+            pictures.append(
+                (network(minibatch).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            )
             if report is not None:
-                report(min(first + batch, len(codes)) / len(codes) if len(codes) else 1.0)
-    return np.concatenate(made)
+                report(min(first + minibatch_size, len(codes)) / len(codes) if len(codes) else 1.0)
+    return np.concatenate(pictures)
 
 
-class Standardised(nn.Module):
-    """A generator for codes of any range: each feature less its mean, over its spread; both are kept with the weights.
+class StandardizedGenerator(nn.Module):
+    """A generator for codes of any range: standardizes each feature; mean (d,) and spread (d,) are stored with the weights.
 
     Features that hardly vary are divided by a tenth of the overall spread, so that rounding does not become signal.
     """

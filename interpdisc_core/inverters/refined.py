@@ -1,45 +1,47 @@
-"""The up-convolutional network's picture, brought nearer to the features by optimisation.
+"""The up-convolutional network's picture, refined by optimization.
 
-The network gives large forms and colours at once; a few steps of the `gradient` inverter from there on add the detail
-that features ask for, at a fraction of the cost of starting from noise.
+The network gives large shapes and colors at once; a few steps of the `gradient` inverter from there add the detail that the
+features contain, at a fraction of the cost of starting from noise.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import field
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from interpdisc_core.images import Pixels
-from interpdisc_core.inverters.checkpoint import Card
+from interpdisc_core._types import FloatArray, PixelArray
+from interpdisc_core.inverters.checkpoint import CheckpointMetadata
 from interpdisc_core.inverters.gradient import Gradient
 from interpdisc_core.inverters.upconv import UpConv
+from interpdisc_core.settings import settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Refined:
-    """start: the network whose picture is refined. refine: how; its `size` is that of the pictures."""
+    """The picture of `upconv`, refined by `gradient`.
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    Attributes:
+        start: The network whose picture is refined.
+        refine: The optimization; its `size` is that of the pictures.
+    """
+
     kind: Literal["refined"] = "refined"
     start: UpConv = field(default_factory=UpConv)
     refine: Gradient = field(default_factory=lambda: Gradient(steps=30))
 
-    def card(self, representation: Any) -> Card:
-        """The card of the network's checkpoint."""
-        return self.start.card(representation)
+    def load_metadata(self, representation: Any) -> CheckpointMetadata:
+        """The metadata of the network's checkpoint."""
+        return self.start.load_metadata(representation)
 
-    def identity(self, representation: Any) -> str:
-        """See `Inverts.identity`."""
-        return self.start.identity(representation)
+    def digest_weights(self, representation: Any) -> str:
+        """See `InverterLike.digest_weights`."""
+        return self.start.digest_weights(representation)
 
-    def load(self, representation: Any, normalise: str, report: Callable[[float], None] | None = None) -> Any:
-        """See `Inverts.load`. Raises what `UpConv.load` and `Gradient.load` do."""
-        first = self.start.load(representation, normalise)
-        second = self.refine.refiner(representation, normalise, report)
+    def load(self, representation: Any, normalize: str, report: Callable[[float], None] | None = None) -> Any:
+        """See `InverterLike.load`. Raises what `UpConv.load` and `Gradient.load` do."""
+        render = self.start.load(representation, normalize)
+        refine = self.refine.load_refiner(representation, normalize, report)
 
-        def invert(vectors: npt.NDArray[np.float64]) -> Pixels:
-            return second(vectors, first(vectors))
+        def invert(vectors: FloatArray) -> PixelArray:
+            return refine(vectors, render(vectors))
 
         return invert

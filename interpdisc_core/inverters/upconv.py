@@ -1,75 +1,77 @@
 """Inversion by an up-convolutional network: features to a picture in one forward pass (Dosovitskiy & Brox 2016).
 
-The network is trained once for a representation (`interpdisc train-inverter`); those for the default backbone ship
-with the package.
+A network is trained once for a representation (`interpdisc train-inverter`); those for the default backbone ship with the
+package.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from interpdisc_core._types import FloatArray, PixelArray
 from interpdisc_core.errors import PlanError
-from interpdisc_core.images import Pixels
 from interpdisc_core.inverters import checkpoint as checkpoints
+from interpdisc_core.settings import settings
 
-Floats = npt.NDArray[np.float64]
-
-BATCH = 64
-"""Vectors that go through the network at a time."""
+UPCONV_MINIBATCH = 64
+"""Vectors in a minibatch of the network."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class UpConv:
-    """checkpoint: a file or s3:// address that `interpdisc train-inverter` wrote; empty for the one that ships."""
+    """A generator trained for the representation.
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    Attributes:
+        checkpoint: File or s3:// address that `interpdisc train-inverter` wrote; empty for the one that ships.
+    """
+
     kind: Literal["upconv"] = "upconv"
     checkpoint: str = ""
 
-    def path(self, representation: Any) -> str:
-        """Where the checkpoint for a representation lies. Raises PlanError where none ships and none is named."""
+    def find_checkpoint(self, representation: Any) -> str:
+        """The address of the checkpoint for a representation. Raises PlanError if none is named and none ships."""
         if self.checkpoint:
             return self.checkpoint
-        found = checkpoints.found_for(representation)
-        if found is None:
+        shipped_path = checkpoints.find_shipped_checkpoint(representation)
+        if shipped_path is None:
             raise PlanError(
                 f"upconv: no network ships that inverts these features of {representation.kind}: train one with "
                 "`interpdisc train-inverter` and name its checkpoint, or choose the inverter gradient."
             )
-        return str(found)
+        return str(shipped_path)
 
-    def card(self, representation: Any) -> checkpoints.Card:
-        """The card of the checkpoint. Raises PlanError and WeightsError as `load` does."""
-        return checkpoints.fitting(self.path(representation), representation)[1]
+    def load_metadata(self, representation: Any) -> checkpoints.CheckpointMetadata:
+        """The metadata of the checkpoint. Raises PlanError and WeightsError as `load` does."""
+        return checkpoints.load_matching_checkpoint(self.find_checkpoint(representation), representation)[1]
 
-    def identity(self, representation: Any) -> str:
-        """The content of the checkpoint, which settings alone do not name."""
-        return checkpoints.content(self.path(representation))
+    def digest_weights(self, representation: Any) -> str:
+        """See `InverterLike.digest_weights`: the SHA-256 of the checkpoint; empty if it cannot be read."""
+        return checkpoints.digest_checkpoint(self.find_checkpoint(representation))
 
-    def load(self, representation: Any, normalise: str, report: Callable[[float], None] | None = None) -> Any:
-        """See `Inverts.load`. Raises WeightsError too, for a checkpoint that is damaged or for other features."""
-        from interpdisc_core.inverters._layers import painted
+    def load(self, representation: Any, normalize: str, report: Callable[[float], None] | None = None) -> Any:
+        """See `InverterLike.load`. Raises WeightsError if the checkpoint is damaged or is for other features."""
+        from interpdisc_core.inverters._layers import render_pictures
 
-        network, length = _loaded(self.path(representation), self.identity(representation), representation)
+        network, length = _load_network(
+            self.find_checkpoint(representation), self.digest_weights(representation), representation
+        )
 
-        def invert(vectors: Floats) -> Pixels:
+        def invert(vectors: FloatArray) -> PixelArray:
             codes = np.asarray(vectors, dtype=np.float32)
-            if normalise == "l2":  # how long the features were is not known any more: as long as most
+            if normalize == "l2":  # the length of the features is lost: assume the mean length of the training
                 codes = codes * np.float32(length)
-            return painted(network, codes, BATCH, report)
+            return render_pictures(network, codes, UPCONV_MINIBATCH, report)
 
         return invert
 
 
 @lru_cache(maxsize=2)
-def _loaded(path: str, identity: str, representation: Any) -> tuple[Any, float]:
-    """The network of a checkpoint, on a GPU where there is one, and the length of the codes it was trained on."""
+def _load_network(path: str, content_digest: str, representation: Any) -> tuple[Any, float]:
+    """The network of a checkpoint, on a GPU if there is one, and the mean length of the codes it was trained on."""
     import torch
 
-    data, card = checkpoints.fitting(path, representation)
-    network = checkpoints.network(data, card, path)
-    return network.to("cuda" if torch.cuda.is_available() else "cpu"), card.length
+    data, metadata = checkpoints.load_matching_checkpoint(path, representation)
+    network = checkpoints.load_generator(data, metadata, path)
+    return network.to("cuda" if torch.cuda.is_available() else "cpu"), metadata.length

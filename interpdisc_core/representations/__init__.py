@@ -1,7 +1,12 @@
-"""Representations: an image as a vector of features.
+"""Representations: pixels to features. An image as a vector (d,).
 
-To add one: write a frozen dataclass with a `kind` and the methods of `Represents` in its own module, and name it in
-`Representation` below. Nothing else changes; `tests/contracts/test_representations.py` finds it.
+To add one: write a `@settings` class with a `kind` and the methods of `RepresentationLike` in its own module, and name it in
+`Representation` below; `_center_crop` and `_descriptors` have bases. Nothing else changes;
+`tests/contracts/test_representations.py` finds it.
+
+The package may import selectors and everything below them (images, storage). On disk it owns the files of learned weights,
+the states of learning in the location given to `learn`, and the ONNX exports in the user's cache folder. Settings and the
+content of weights name features (`digest_features`), in archives and in checkpoints of inverters.
 """
 
 from collections.abc import Callable
@@ -12,27 +17,27 @@ import numpy.typing as npt
 from pydantic import Field
 
 from interpdisc_core import digest
-from interpdisc_core.images import Pixels
-from interpdisc_core.representations.crops import Crops as Crops
+from interpdisc_core._types import PixelArray
+from interpdisc_core.representations.efficientnet_lite0 import EfficientNetLite0 as EfficientNetLite0
 from interpdisc_core.representations.learned_network import LearnedNetwork as LearnedNetwork
-from interpdisc_core.representations.lite0 import EfficientNetLite0 as EfficientNetLite0
 from interpdisc_core.representations.local_binary_patterns import LocalBinaryPatterns as LocalBinaryPatterns
 from interpdisc_core.representations.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from interpdisc_core.representations.multi_crop import Crops as Crops
 from interpdisc_core.representations.oriented_gradients import OrientedGradients as OrientedGradients
 from interpdisc_core.representations.pixels import PixelValues as PixelValues
-from interpdisc_core.representations.sift_words import SiftWords as SiftWords
 from interpdisc_core.representations.squeezenet import SqueezeNet as SqueezeNet
 from interpdisc_core.representations.torchvision_layer import TorchvisionLayer as TorchvisionLayer
 from interpdisc_core.representations.vgg19 import VGG19 as VGG19
-from interpdisc_core.representations.weights import content_of, named
-from interpdisc_core.storage import Place
+from interpdisc_core.representations.visual_words import SiftWords as SiftWords
+from interpdisc_core.representations.weights import digest_weights, strip_weights
+from interpdisc_core.storage.location import Location
 
-Manner = Literal["split", "energy"]
-Embed = Callable[[Pixels], npt.NDArray[np.float32]]
-"""(n, side, side, 3) uint8 -> (n, d) float32. A row depends on its own image only, to the last bit."""
+AttributionKind = Literal["split", "energy"]
+EmbedFunction = Callable[[PixelArray], npt.NDArray[np.float32]]
+"""(n, side, side, 3) uint8 -> (n, d) float32. A row depends on its own image only, to the bit."""
 
 
-class Represents(Protocol):
+class RepresentationLike(Protocol):
     """What every representation does."""
 
     @property
@@ -41,59 +46,76 @@ class Represents(Protocol):
 
     @property
     def side(self) -> int:
-        """Pixels: images are given to `load()`'s function as (n, side, side, 3) uint8."""
+        """Pixels a side of the images that the function of `load` takes, (n, side, side, 3) uint8."""
 
-    def prepare(self, image: Pixels) -> Pixels:
+    def prepare(self, image: PixelArray) -> PixelArray:
         """(h, w, 3) uint8 of any size -> (side, side, 3) uint8."""
 
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part (left, top, right, bottom; pixels) of a `width` x `height` image that is looked at."""
+    def compute_window(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a `width` x `height` image that is used: left, top, right, bottom in pixels."""
 
-    def load(self, device: str = "auto") -> Embed:
-        """The function from prepared images to features. `device`: auto, cpu or cuda. Raises WeightsError."""
+    def load(self, device: str = "auto") -> EmbedFunction:
+        """The function from prepared images to features.
 
-    def network(self) -> Any | None:
-        """The same function as a torch module, float (n, 3, side, side) in 0…255 -> (n, d), or None: no gradient."""
+        Args:
+            device: `auto`, `cpu` or `cuda`.
+
+        Raises:
+            WeightsError: If weights are missing or do not fit.
+        """
+
+    def build_network(self) -> Any | None:
+        """The same function as a torch module, float (n, 3, side, side) in 0…255 -> (n, d); None: it has no gradient."""
 
     @property
-    def manner(self) -> Manner | None:
-        """How `where` divides the score: `split`, signed, or `energy` of the residual, never negative; None: not at all."""
+    def attribution_kind(self) -> AttributionKind | None:
+        """How `attribution_map` divides a score: `split`, signed; `energy` of the residual, at least 0; None: it does not."""
 
-    def where(
-        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
+    def attribution_map(
+        self, image: PixelArray, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
     ) -> npt.NDArray[np.float64] | None:
-        """How the score of one prepared image splits over the cells of a grid, or None where it does not.
+        """How the score of one image splits over the cells of a grid; None if it does not.
 
-        residual (d,): x − x̂; mean (d,): μ of the model; scale: what x was divided by (1 where it was not).
-        Returns (gy, gx) float64 whose sum is the score |residual|², up to the rounding of the features.
+        Args:
+            image: Prepared, (side, side, 3) uint8.
+            residual: x − x̂ (d,).
+            mean: μ (d,) of the model.
+            scale: What the features were divided by; 1 if they were not normalized.
+
+        Returns:
+            (gy, gx), with the sum |residual|², the score, up to the rounding of the features.
         """
 
 
 @runtime_checkable
-class Learns(Protocol):
-    """What a representation does besides, whose weights come from the collection itself."""
+class Trainable(Protocol):
+    """What a representation does in addition if its weights are learned from the collection itself."""
 
     @property
-    def learned(self) -> str:
-        """The address of the file of weights, a local path or s3://; empty: not learned yet."""
+    def learned_weights(self) -> str:
+        """Address of the file of weights, a local path or s3://; empty if they were not learned yet."""
 
     @property
     def sample(self) -> int:
-        """At most so many images are learned from."""
+        """Maximum number of images to learn from."""
 
-    def learn(self, images: Pixels, place: Place, report: Callable[[float], None]) -> bytes:
+    def learn(self, images: PixelArray, location: Location, report: Callable[[float], None]) -> bytes:
         """The content of a safetensors file of weights, learned from prepared images.
 
-        images: (n, side, side, 3) uint8, n at least 1. place: keeps checkpoints, so that a call that was interrupted
-        goes on from there, to the same bytes. report: is called with the share that is done, 0…1, never less than
-        before. Raises PlanError where nothing can be learned from these images.
+        Args:
+            images: (n, side, side, 3) uint8, n at least 1.
+            location: Keeps checkpoints, so that an interrupted call resumes from there, to the same bytes.
+            report: Called with the share that is done, 0…1, never less than before.
+
+        Raises:
+            PlanError: If nothing can be learned from these images.
         """
 
-    def having(self, address: str) -> Self:
-        """The same representation with its weights at `address`; `learned` of it is `address`.
+    def with_weights(self, address: str) -> Self:
+        """The same representation with its weights at `address`, which becomes its `learned_weights`.
 
-        The settings of one with none, `having("")`, and the content of the file name its features. `load()` and
-        `network()` of one that has not learned raise WeightsError.
+        Its features are named by `with_weights("")` and the content of the file. Without an address, `load()` and
+        `build_network()` raise WeightsError.
         """
 
 
@@ -111,14 +133,20 @@ Representation = Annotated[
     | LearnedNetwork,
     Field(discriminator="kind"),
 ]
-Normalisation = Literal["none", "l2"]
+Normalization = Literal["none", "l2"]
 
 
-def features_of(representation: Any) -> str:
+def digest_features(representation: Any) -> str:
     """The digest that names a representation's features, in an archive and in an inverter's checkpoint.
 
-    Weights that are given as a file count by their content, so a changed file is another representation; of weights
-    that were learned the content alone counts, wherever the file is. Raises WeightsError where such a file is named
-    and is not there.
+    Weights given as a file count by their content, so that a changed file is another representation; of learned weights
+    only the content counts, wherever the file is.
+
+    Raises:
+        WeightsError: If a file of learned weights is named and cannot be read.
+
+    Example:
+        >>> digest_features(PixelValues())
+        '4ab710068589'
     """
-    return digest.of_json([digest.of_settings(named(representation)), content_of(representation)])
+    return digest.digest_json([digest.digest_settings(strip_weights(representation)), digest_weights(representation)])

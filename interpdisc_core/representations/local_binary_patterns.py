@@ -1,84 +1,63 @@
-"""Local binary patterns: texture, whatever the brightness. Needs no network."""
+"""Local binary patterns: texture, independent of brightness. Needs no network."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import Field
 
+from interpdisc_core._types import Float32Array, FloatArray, PixelArray
 from interpdisc_core.errors import PlanError
-from interpdisc_core.images import Pixels, square, window
-from interpdisc_core.representations.handmade import grey, one_by_one
+from interpdisc_core.representations._descriptors import SquareDescriptor, cell_energy, convert_to_gray
+from interpdisc_core.settings import settings
 
 _CIRCLES = ((8, 1), (16, 2), (24, 3))
 """Points on each circle around a pixel, and its radius in pixels."""
-BINS = tuple(points + 2 for points, _ in _CIRCLES)
+BINS_PER_CIRCLE = tuple(points + 2 for points, _ in _CIRCLES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalBinaryPatterns:
+@settings
+class LocalBinaryPatterns(SquareDescriptor):
     """Histograms of uniform, rotation-invariant local binary patterns (Ojala, Pietikäinen & Mäenpää 2002).
 
-    Grey, central square, `side` x `side` pixels, cut into `grid` x `grid` cells. In a cell, for 8 points at radius 1,
-    16 at 2 and 24 at 3, how often each pattern occurs, which sums to 1: 10 + 18 + 26 numbers; d = 54 grid², cell by
-    cell, row by row. Pixels beyond the border are its mirror image.
+    The central square in gray, `side` x `side` pixels, is cut into `grid` x `grid` cells. The features of a cell are the
+    relative frequencies of each pattern, for 8 points at radius 1, 16 at 2 and 24 at 3: 10 + 18 + 26 numbers, each group
+    of sum 1. d = 54 grid², cell by cell, row by row. Beyond the border, pixels are mirrored.
+
+    Attributes:
+        side: Pixels.
+        grid: Cells a side, of at least 8 pixels each.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["local-binary-patterns"] = "local-binary-patterns"
-    side: int = 128
-    grid: int = 2
+    side: Annotated[int, Field(ge=8, le=1024)] = 128
+    grid: Annotated[int, Field(ge=1)] = 2
 
     def __post_init__(self) -> None:
-        if not 8 <= self.side <= 1024:
-            raise PlanError(f"local-binary-patterns: side must be 8 to 1024 pixels, not {self.side}.")
-        if not 1 <= self.grid <= self.side // 8:
+        if self.grid > self.side // 8:
             raise PlanError(
-                f"local-binary-patterns: grid must be 1 to {self.side // 8} cells a side (of 8 pixels or more), "
-                f"not {self.grid}."
+                f"local-binary-patterns: grid must be at most {self.side // 8} for a side of {self.side} pixels (cells of "
+                f"8 pixels or more), not {self.grid}."
             )
 
-    def prepare(self, image: Pixels) -> Pixels:
-        """See `Represents.prepare`."""
-        return square(image, crop=self.side, of=self.side)
-
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """See `Represents.window`."""
-        return window(width, height, crop=self.side, of=self.side)
-
-    def load(self, device: str = "auto") -> Any:
-        """See `Represents.load`. It runs on the CPU whatever the device."""
-        return one_by_one(self.describe)
-
-    def network(self) -> None:
-        """None: counting has no gradient."""
-        return
-
-    @property
-    def manner(self) -> Literal["energy"]:
-        """See `Represents.manner`."""
-        return "energy"
-
-    def where(
-        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
-    ) -> npt.NDArray[np.float64]:
+    def attribution_map(self, image: PixelArray, residual: FloatArray, mean: FloatArray, scale: float) -> FloatArray:
         """The energy of the residual in each cell, (grid, grid); exact."""
-        energy: npt.NDArray[np.float64] = (residual.reshape(self.grid, self.grid, -1) ** 2).sum(axis=2)
-        return energy
+        return cell_energy(residual, self.grid)
 
-    def describe(self, image: Pixels) -> npt.NDArray[np.float32]:
-        """The features (d,) of one prepared image."""
+    def describe(self, image: PixelArray) -> Float32Array:
+        """See `SquareDescriptor.describe`."""
         from skimage.feature import local_binary_pattern
 
-        pixels = grey(image)
+        pixels = convert_to_gray(image)
         edges = np.linspace(0, self.side, self.grid + 1).round().astype(int)
         cell = np.repeat(np.arange(self.grid), np.diff(edges))
         number = (cell[:, None] * self.grid + cell).ravel()
-        found = []
-        for (points, radius), bins in zip(_CIRCLES, BINS, strict=True):
-            padded = np.pad(pixels, radius, mode="reflect")  # beyond the border scikit-image sees black
-            pattern = local_binary_pattern(padded, points, radius, method="uniform")
+        histograms = []
+        for (points, radius), bins in zip(_CIRCLES, BINS_PER_CIRCLE, strict=True):
+            extended = np.pad(
+                pixels, radius, mode="reflect"
+            )  # scikit-image would take pixels beyond the border as black
+            pattern = local_binary_pattern(extended, points, radius, method="uniform")
             inner = pattern[radius:-radius, radius:-radius].astype(np.intp).ravel()
             counts = np.bincount(number * bins + inner, minlength=self.grid**2 * bins).reshape(-1, bins)
-            found.append(counts / counts.sum(axis=1, keepdims=True))
-        return np.concatenate(found, axis=1).astype(np.float32).ravel()
+            histograms.append(counts / counts.sum(axis=1, keepdims=True))
+        return np.concatenate(histograms, axis=1).astype(np.float32).ravel()

@@ -1,41 +1,34 @@
-"""Pixel values as features: the paper's simplest representation. Needs no network."""
+"""Pixel values as features: the simplest representation of Wagstaff & Lee 2018. Needs no network."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import Field
 
-from interpdisc_core.errors import PlanError
-from interpdisc_core.images import Pixels, square, window
+from interpdisc_core._types import Float32Array, FloatArray, PixelArray
+from interpdisc_core.representations._descriptors import SquareDescriptor, cell_energy
+from interpdisc_core.settings import settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class PixelValues:
-    """RGB values in 0…1 of the central square, `side` x `side` pixels; d = 3 side²."""
+@settings
+class PixelValues(SquareDescriptor):
+    """RGB values in 0…1 of the central square, `side` x `side` pixels; d = 3 side².
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    Example:
+        >>> embed = PixelValues(side=2).load()
+        >>> embed(np.full((1, 2, 2, 3), 51, dtype=np.uint8)).shape
+        (1, 12)
+    """
+
     kind: Literal["pixels"] = "pixels"
-    side: int = 32
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.side <= 256:
-            raise PlanError(f"pixels: side must be 1 to 256 pixels, not {self.side}.")
-
-    def prepare(self, image: Pixels) -> Pixels:
-        """See `Represents.prepare`."""
-        return square(image, crop=self.side, of=self.side)
-
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """See `Represents.window`."""
-        return window(width, height, crop=self.side, of=self.side)
+    side: Annotated[int, Field(ge=1, le=256)] = 32
 
     def load(self, device: str = "auto") -> Any:
-        """See `Represents.load`."""
-        return _values
+        """See `RepresentationLike.load`. Runs on the CPU, whatever the device."""
+        return _scale_pixels
 
-    def network(self) -> Any:
-        """See `Represents.network`."""
+    def build_network(self) -> Any:
+        """See `RepresentationLike.build_network`."""
         import torch
 
         class Values(torch.nn.Module):
@@ -44,18 +37,15 @@ class PixelValues:
 
         return Values()
 
-    @property
-    def manner(self) -> Literal["energy"]:
-        """See `Represents.manner`."""
-        return "energy"
+    def attribution_map(self, image: PixelArray, residual: FloatArray, mean: FloatArray, scale: float) -> FloatArray:
+        """The energy of the residual at each pixel, (side, side); exact."""
+        return cell_energy(residual, self.side)
 
-    def where(
-        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
-    ) -> npt.NDArray[np.float64]:
-        """The energy of the residual at each pixel; exact."""
-        energy: npt.NDArray[np.float64] = (residual.reshape(self.side, self.side, 3) ** 2).sum(axis=2)
-        return energy
+    def describe(self, image: PixelArray) -> Float32Array:
+        """See `SquareDescriptor.describe`."""
+        features: Float32Array = _scale_pixels(image[None])[0]
+        return features
 
 
-def _values(images: Pixels) -> npt.NDArray[np.float32]:
+def _scale_pixels(images: PixelArray) -> Float32Array:
     return (images.reshape(len(images), -1) / np.float32(255.0)).astype(np.float32)

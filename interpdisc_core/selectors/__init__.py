@@ -1,7 +1,11 @@
-"""Selectors: which row of a feature matrix is next most novel, given what has been seen.
+"""Selectors: features to picks. Which row of a feature matrix is the most novel, given the rows seen so far.
 
-To add one: write a frozen dataclass with a `kind` and `open`, in its own module, and name it in `Selector` below.
-Nothing else changes; `tests/contracts/test_selectors.py` finds it.
+To add one: write a `@settings` class with a `kind` and the method `open` in its own module (those that score all rows once
+derive from `_ranked.RankOnce`), and name it in `Selector` below. Nothing else changes; `tests/contracts/test_selectors.py`
+finds it.
+
+`exact/` is DEMUD's search by bounds. The package may import `settings`, `digest`, `errors` and `_types`, not images or
+representations. It owns nothing on disk; its settings are part of a plan, whose digest names runs.
 """
 
 from collections.abc import Sequence
@@ -9,42 +13,42 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from interpdisc_core._types import AnyArray, FloatArray
 from interpdisc_core.selectors.autoencoder import Autoencoder as Autoencoder
-from interpdisc_core.selectors.choice import Choice as Choice
-from interpdisc_core.selectors.choice import Features, Floats
+from interpdisc_core.selectors.compute import ComputeOptions as ComputeOptions
+from interpdisc_core.selectors.decision import Choice as Choice
 from interpdisc_core.selectors.demud import Demud as Demud
-from interpdisc_core.selectors.farthest import FarthestFirst as FarthestFirst
-from interpdisc_core.selectors.forest import IsolationForest as IsolationForest
-from interpdisc_core.selectors.mahalanobis import LocalRx as LocalRx
-from interpdisc_core.selectors.mahalanobis import Rx as Rx
-from interpdisc_core.selectors.neighbours import NearestNeighbours as NearestNeighbours
+from interpdisc_core.selectors.farthest_first import FarthestFirst as FarthestFirst
+from interpdisc_core.selectors.isolation_forest import IsolationForest as IsolationForest
+from interpdisc_core.selectors.nearest_neighbours import NearestNeighbours as NearestNeighbours
 from interpdisc_core.selectors.oracle import Oracle as Oracle
+from interpdisc_core.selectors.prior import Prior as Prior
+from interpdisc_core.selectors.random_order import Shuffle as Shuffle
 from interpdisc_core.selectors.rows import Rows as Rows
-from interpdisc_core.selectors.screen import Means as Means
-from interpdisc_core.selectors.seen import Seen as Seen
-from interpdisc_core.selectors.shuffle import Shuffle as Shuffle
+from interpdisc_core.selectors.rx import LocalRx as LocalRx
+from interpdisc_core.selectors.rx import Rx as Rx
 
 
 class Selection(Protocol):
     """A selection in progress over fixed rows. Its state is the rows taken, in order: replaying them restores it."""
 
     def peek(self) -> Choice | None:
-        """The next pick, or None where nothing is new any more. Changes nothing."""
+        """The next pick, or None if nothing is new any more. Changes nothing."""
 
     def learn(self, row: int) -> None:
-        """Take `row` as seen. Raises ValueError for a row that was taken before."""
+        """Take `row` as seen. Raises ValueError if it was taken before."""
 
     def absorb(self, row: int) -> None:
-        """Take `row` as known, whatever settings say of its class. Raises ValueError for a row taken before."""
+        """Take `row` as known, whatever the settings say of its class. Raises ValueError if it was taken before."""
 
     def skip(self, row: int) -> None:
-        """Take `row` without learning it. Raises ValueError for a row that was taken before."""
+        """Take `row` without learning it. Raises ValueError if it was taken before."""
 
     def counters(self) -> dict[str, Any]:
-        """What the selection cost so far, as JSON; what there is of it depends on the selector."""
+        """What the selection cost so far, as JSON; its fields depend on the selector."""
 
 
-class Selects(Protocol):
+class SelectorLike(Protocol):
     """What every selector does."""
 
     @property
@@ -52,13 +56,22 @@ class Selects(Protocol):
         """The name by which a plan chooses it."""
 
     def open(
-        self, features: Features | Rows, prior: Floats | Seen, labels: Sequence[str | None] | None = None,
-        means: Means | None = None,
-    ) -> Selection:  # fmt: skip
-        """A selection over features (N, d) after what was seen before: prior (n0, d), n0 may be 0, or its summary.
+        self,
+        features: AnyArray | Rows,
+        prior: FloatArray | Prior,
+        labels: Sequence[str | None] | None = None,
+        compute_options: ComputeOptions | None = None,
+    ) -> Selection:
+        """A selection over rows, given what was seen before. Changes neither features nor prior.
 
-        labels (N,): classes, where a setting asks for them. means: with what it is computed, which changes no pick.
-        Neither features nor prior is changed.
+        Args:
+            features: Rows (N, d) of numbers.
+            prior: Items seen before (n0, d), float64, n0 may be 0; or their summary.
+            labels: Class of each row (N,), None if it has none; for settings that need classes.
+            compute_options: Threads, memory and device; no pick depends on them.
+
+        Raises:
+            PlanError: If the settings, the prior or the labels do not fit the rows.
         """
 
 

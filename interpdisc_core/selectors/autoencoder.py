@@ -1,116 +1,99 @@
-"""Autoencoder: what a small network that was trained on the background cannot reproduce is new. Hawkins et al. 2002."""
+"""Autoencoder: what a small network trained on the background cannot reproduce is new. Hawkins et al. 2002."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from interpdisc_core.errors import PlanError
-from interpdisc_core.selectors.choice import Features, Floats
-from interpdisc_core.selectors.held import by_value, held, items_of, ordered
-from interpdisc_core.selectors.ranking import Ranked
-from interpdisc_core.selectors.rows import Rows, as_rows, take
-from interpdisc_core.selectors.screen import Means
-from interpdisc_core.selectors.seen import Seen
+from interpdisc_core._types import FloatArray
+from interpdisc_core.selectors._in_memory import canonical_order, score_unique_rows
+from interpdisc_core.selectors._ranked import Ranking, RankOnce
+from interpdisc_core.settings import settings
 
-Layers = Sequence[tuple[Floats, Floats]]
+NetworkLayers = Sequence[tuple[FloatArray, FloatArray]]
 """Weights (inputs, outputs) and biases (outputs,) of each layer."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Autoencoder:
-    """Score: |x − x̂|² in the units of the features, x̂ being the network's reconstruction; all rows ranked once.
+@settings
+class Autoencoder(RankOnce):
+    """Score: |x − x̂|² in the units of the features, where x̂ is the network's reconstruction; ranks all rows once.
 
-    d – hidden – rank – hidden – d with ReLUs, after Hawkins et al. 2002, "Outlier detection using replicator neural
-    networks"; trained by Adam (Kingma & Ba 2015) on the mean squared error, on the items of the prior, or, without one,
-    on all rows. It sees (x − μ) / σ, μ (d,) being the mean of those and σ one number, the deviation of all their
-    features together: so that all errors keep one unit. One thread, float32, and its own random numbers: the same
-    rows in whatever order make the same network, to the bit, whatever else ran before. Reads all rows into memory, N x d
-    float64. Needs PyTorch.
+    A network d – hidden – rank – hidden – d with ReLUs, after Hawkins et al. 2002, "Outlier detection using replicator
+    neural networks"; trained by Adam (Kingma & Ba 2015) on the mean squared error, on the items of the prior or, without
+    one, on all rows. Its input is (x − μ) / σ, where μ (d,) is the mean of the training rows and σ one number, the
+    standard deviation of all their features together, so that all errors keep one unit. Training runs in float32 on one
+    thread with its own random numbers: the same rows in any order give the same network, to the bit. Needs PyTorch.
 
-    epochs: times that it sees each item. batch: items that are learned from together. rate: of learning.
+    Attributes:
+        rank: Width of the code.
+        hidden: Width of the layers around it.
+        epochs: Passes over the training rows.
+        batch: Rows in a minibatch.
+        rate: Learning rate.
+        seed: Of the initial weights and the order of rows.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["autoencoder"] = "autoencoder"
-    rank: int = 32
-    hidden: int = 128
-    epochs: int = 30
-    batch: int = 64
-    rate: float = 1e-3
-    seed: int = 0
+    rank: Annotated[int, Field(ge=1)] = 32
+    hidden: Annotated[int, Field(ge=1)] = 128
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch: Annotated[int, Field(ge=1)] = 64
+    rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("rank (-k)", self.rank), ("hidden", self.hidden), ("epochs", self.epochs), ("batch", self.batch)
-        ):  # fmt: skip
-            if value < 1:
-                raise PlanError(f"autoencoder: {name} must be at least 1, not {value}.")
-        if not 0 < self.rate <= 1:
-            raise PlanError(f"autoencoder: rate must be above 0 and at most 1, not {self.rate}.")
-        if not 0 <= self.seed < 2**63:
-            raise PlanError(f"autoencoder: seed must be from 0 to 2^63 − 1, not {self.seed}.")
-
-    def open(
-        self, features: Features | Rows, prior: Floats | Seen, labels: Sequence[str | None] | None = None,
-        means: Means | None = None,
-    ) -> Ranked:  # fmt: skip
-        """See `Selects.open`. Raises PlanError as `items_of` does; the first `peek` as `held` does."""
-        rows = as_rows(features)
-        items = items_of(prior, rows.shape[1], self.kind)
-        networks: list[_Network] = []
-
-        def score() -> Floats:
-            values = held(rows)
-            if not values.size:
-                networks.append(_Network(np.zeros(rows.shape[1]), 1.0, ()))
-                return np.zeros(len(values))
-            networks.append(_trained(self, items if len(items) else values))
-            return by_value(values, networks[0].scores)
-
-        def explain(row: int) -> tuple[Floats, Floats, Floats]:
-            x, network = take(rows, np.array([row])), networks[0]
-            residual = network.residuals(x)[0]
-            return x[0] - residual, residual, network.mean
-
-        return Ranked(rows.shape[0], score, explain)
+    def score_rows(self, values: FloatArray, items: FloatArray) -> Ranking:
+        """See `RankOnce.score_rows`."""
+        if not values.size:
+            return Ranking(np.zeros(len(values)), _AutoencoderNetwork(np.zeros(values.shape[1]), 1.0, ()).explain)
+        network = _train_network(self, items if len(items) else values)
+        return Ranking(score_unique_rows(values, network.compute_scores), network.explain)
 
 
 @dataclass(frozen=True, eq=False)
-class _Network:
-    """mean (d,), deviation: what it sees is (x − mean) / deviation."""
+class _AutoencoderNetwork:
+    """mean (d,), deviation: its input is (x − mean) / deviation."""
 
-    mean: Floats
+    mean: FloatArray
     deviation: float
-    layers: Layers
+    layers: NetworkLayers
 
-    def residuals(self, values: Floats) -> Floats:
+    def compute_residuals(self, values: FloatArray) -> FloatArray:
         """x − x̂ (n, d) of rows (n, d), in float64."""
-        seen = (values - self.mean) / self.deviation
-        said = seen
+        inputs = (values - self.mean) / self.deviation
+        outputs = inputs
         for number, (weights, biases) in enumerate(self.layers):
-            said = said @ weights + biases
-            if number % 2 == 0:  # none after the code, and none at the end
-                said = np.maximum(said, 0.0)
-        residuals: Floats = (seen - said) * self.deviation
+            outputs = outputs @ weights + biases
+            if number % 2 == 0:  # no ReLU after the code, and none at the end
+                outputs = np.maximum(outputs, 0.0)
+        residuals: FloatArray = (inputs - outputs) * self.deviation
         return residuals
 
-    def scores(self, values: Floats) -> Floats:
+    def compute_scores(self, values: FloatArray) -> FloatArray:
         """|x − x̂|² (n,) of rows (n, d)."""
-        residuals = self.residuals(values)
-        scores: Floats = np.einsum("nd,nd->n", residuals, residuals)
+        residuals = self.compute_residuals(values)
+        scores: FloatArray = np.einsum("nd,nd->n", residuals, residuals)
         return scores
 
+    def explain(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """x̂, x − x̂ and μ (d,) of one row x (d,)."""
+        residual = self.compute_residuals(x[None])[0]
+        return x - residual, residual, self.mean
 
-def _trained(settings: Autoencoder, items: Floats) -> _Network:
-    from interpdisc_core.selectors import _autoencoder
 
-    items = items[ordered(items)]
+def _train_network(options: Autoencoder, items: FloatArray) -> _AutoencoderNetwork:
+    from interpdisc_core.selectors import _autoencoder_training
+
+    items = items[canonical_order(items)]
     mean = items.mean(axis=0)
     deviation = float(np.sqrt(items.var(axis=0).mean())) or 1.0
-    layers = _autoencoder.train(
-        ((items - mean) / deviation).astype(np.float32), (settings.hidden, settings.rank, settings.hidden),
-        settings.epochs, settings.batch, settings.rate, settings.seed,
-    )  # fmt: skip
-    return _Network(mean, deviation, layers)
+    layers = _autoencoder_training.train_autoencoder(
+        ((items - mean) / deviation).astype(np.float32),
+        (options.hidden, options.rank, options.hidden),
+        options.epochs,
+        options.batch,
+        options.rate,
+        options.seed,
+    )
+    return _AutoencoderNetwork(mean, deviation, layers)

@@ -1,149 +1,192 @@
-"""Shards: tars and zips with many images each, read from front to back; the practical form of a large archive."""
+"""Shards: tars, compressed or not, and zips with many images each, read from front to back; the practical form of a large collection."""
 
 import glob
 import itertools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 from interpdisc_core.errors import PlanError, Unreadable
-from interpdisc_core.sources import access, tars, zips
-from interpdisc_core.sources.folder import Folder
-from interpdisc_core.sources.listed import Listed, by_name, file
-from interpdisc_core.sources.members import REST, Bytes, Member, bytes_of, parsed
-from interpdisc_core.sources.pattern import Glob
-from interpdisc_core.sources.s3_prefix import objects
-from interpdisc_core.sources.samples import grouped
-from interpdisc_core.storage import Place, is_remote
+from interpdisc_core.settings import settings
+from interpdisc_core.sources import fetch, tar_index, zip_index
+from interpdisc_core.sources.compressed_tar import open_compressed_tar, read_tar_range
+from interpdisc_core.sources.entry import (
+    ARCHIVE_SUFFIX,
+    COMPRESSED_TAR_SUFFIX,
+    SHARD_SUFFIX,
+    SourceEntry,
+    find_skip_reason,
+    make_file_entry,
+)
+from interpdisc_core.sources.local import Folder, Glob
+from interpdisc_core.sources.s3 import list_objects
+from interpdisc_core.sources.shard_members import (
+    REST_REASON,
+    RangeReader,
+    ShardMember,
+    make_range_reader,
+    make_rest_member,
+    parse_member_uri,
+)
+from interpdisc_core.sources.webdataset import group_samples
+from interpdisc_core.storage.location import Location, is_object_url
 
-_SHARD = re.compile(r"\.(tar|zip)$", re.IGNORECASE)
-_PACKED = re.compile(r"\.(tgz|tbz2?|txz|tar\.\w{1,4})$", re.IGNORECASE)
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
-_MOST = 1_000_000
+_MAX_SHARDS = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Shards:
-    """of: a tar or zip; a folder, a pattern or an s3:// prefix of them; `shard-{000000..000099}.tar`.
+    """Images in tars and zips.
 
-    Members that share a name up to the first dot are one sample: `7.jpg`, its record `7.json`, its class `7.cls`, its
-    caption `7.txt`. A sample's members lie next to each other.
+    Adjacent members that share a name up to the first dot are one sample (WebDataset): `7.jpg`, its record `7.json`,
+    its class `7.cls`, its caption `7.txt`. Names with more dots: see `webdataset`.
+
+    Args:
+        of: A tar or zip; a folder, a pattern or an s3:// prefix of them; `shard-{000000..000099}.tar`.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     kind: Literal["shards"] = "shards"
     of: str
 
-    def list(self, inbox: Place | None = None) -> Iterator[Listed]:
-        """See `Lists.list`. Every member is listed, in order; a damaged shard up to where it is damaged."""
-        for shard in addresses(self):
-            if shard.skipped:
+    def list(self, inbox: Location | None = None) -> Iterator[SourceEntry]:
+        """See `SourceLike.list`. Every member is listed, in order; of a damaged shard those before the damage, and its rest."""
+        for shard in list_shard_entries(self):
+            if shard.skip_reason:
                 yield shard
                 continue
             try:
-                for item, _ in _walked(shard.uri, contents=False):
+                for item, _ in _walk_shard(shard.uri, with_contents=False):
                     yield item
             except Unreadable as error:
-                yield replace(shard, skipped=f"{REST}: {error}")
+                yield replace(shard, skip_reason=f"{REST_REASON}: {error}")
 
 
-def addresses(source: Shards) -> list[Listed]:
-    """The shards themselves, no member read: address, size, stamp; and what lies beside them as skipped.
+def list_shard_entries(source: Shards) -> list[SourceEntry]:
+    """The shards themselves (URI, size, stamp), no member read; other files next to them have a `skip_reason`.
 
-    Raises PlanError where there is not one shard.
+    Raises:
+        PlanError: If there is no shard.
     """
-    found: dict[str, Listed] = {}
-    for name in _expanded(source.of):
-        for item in _found(name):
-            found.setdefault(item.uri, item)
-    if not any(_SHARD.search(item.uri) and item.size >= 0 for item in found.values()):
-        if any(_PACKED.search(item.uri) and item.size >= 0 for item in found.values()):
-            raise PlanError(
-                f"{source.of}: a compressed tar cannot be read by parts; decompress it to a .tar (images hardly compress)."
-            )
+    entries: dict[str, SourceEntry] = {}
+    for name in _expand_braces(source.of):
+        for item in _list_location(name):
+            entries.setdefault(item.uri, item)
+    if not any(SHARD_SUFFIX.search(item.uri) and item.size >= 0 for item in entries.values()):
         raise PlanError(
-            f"{source.of}: no shards there; name a .tar or .zip, or a folder, pattern or s3:// prefix of them."
+            f"{source.of}: no shards found; name a .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst or .zip, or a folder, pattern "
+            "or s3:// prefix of them."
         )
-    return [_as_shard(item) for item in sorted(found.values(), key=lambda item: (item.id, item.uri))]
+    return [_classify_shard(item) for item in sorted(entries.values(), key=lambda item: (item.id, item.uri))]
 
 
-def members(uri: str) -> Iterator[tuple[Listed, bytes]]:
-    """The members of the shard at `uri` in one pass: as `Shards.list` lists them, each image with its bytes.
+def iter_members(uri: str) -> Iterator[tuple[SourceEntry, bytes]]:
+    """The members of the shard at `uri` in one pass, as `Shards.list` lists them, images with their bytes.
 
-    Other members come with empty bytes. Memory stays bounded: at most one sample is held. Where the shard is damaged
-    the last one listed is its rest (see `is_rest`). Raises Unreadable, `access` set, where it cannot be got at.
+    Other members have empty bytes. Memory is bounded: one sample at a time. The last entry of a damaged shard is its
+    rest (see `is_rest_entry`).
+
+    Raises:
+        Unreadable: If the shard cannot be read; `retryable`.
     """
-    return _walked(uri, contents=True)
+    return _walk_shard(uri, with_contents=True)
 
 
-def is_rest(item: Listed) -> bool:
-    """Whether this stands for members that could not be told apart: the shard is damaged, cut off or out of reach."""
-    return item.skipped.startswith(REST)
+def is_rest_entry(item: SourceEntry) -> bool:
+    """Whether an entry stands for the unreadable rest of a shard that is damaged, truncated or missing."""
+    return item.skip_reason.startswith(REST_REASON)
 
 
-def read(uri: str) -> bytes:
-    """The bytes of one member by its address. Raises Unreadable, `access` set, where its shard cannot be got at."""
-    shard, member = parsed(uri)
-    return _content(lambda start, stop: access.part(shard, start, stop), member)
+def read_member(uri: str) -> bytes:
+    """The bytes of one member by its URI.
+
+    Raises:
+        Unreadable: If it is damaged; `retryable` if its shard cannot be read or has changed.
+    """
+    shard, member = parse_member_uri(uri)
+    is_compressed = COMPRESSED_TAR_SUFFIX.search(shard)
+    return _read_content(partial(read_tar_range if is_compressed else fetch.fetch_range, shard), member)
 
 
-def _content(between: Bytes, member: Member) -> bytes:
-    return zips.content(between, member) if member.packed >= 0 else tars.content(between, member)
+def _read_content(read_range: RangeReader, member: ShardMember) -> bytes:
+    return (
+        zip_index.read_zip_member(read_range, member)
+        if member.packed_size >= 0
+        else tar_index.read_tar_member(read_range, member)
+    )
 
 
-def _walked(uri: str, contents: bool) -> Iterator[tuple[Listed, bytes]]:
-    walk = zips.walk if uri.lower().endswith(".zip") else tars.walk
-    with access.walking(uri) as (opened, facts):
-        read_one = partial(_content, bytes_of(opened))
-        yield from grouped(walk(opened, facts.size), uri, facts.stamp, read_one, contents)
+def _walk_shard(uri: str, with_contents: bool) -> Iterator[tuple[SourceEntry, bytes]]:
+    if COMPRESSED_TAR_SUFFIX.search(uri):
+        yield from _walk_compressed_tar(uri, with_contents)
+        return
+    walk = zip_index.walk_zip if uri.lower().endswith(".zip") else tar_index.walk_tar
+    with fetch.open_stream(uri) as (stream, file_stat):
+        read_one = partial(_read_content, make_range_reader(stream))
+        yield from group_samples(walk(stream, file_stat.size), uri, file_stat.stamp, read_one, with_contents)
 
 
-def _found(name: str) -> Iterator[Listed]:
-    if is_remote(name):
-        there = list(objects(name))
-        return iter(there or [Listed(name.rstrip("/").rpartition("/")[2], name)])
+def _walk_compressed_tar(uri: str, with_contents: bool) -> Iterator[tuple[SourceEntry, bytes]]:
+    with open_compressed_tar(uri) as (tar, file_stat, size, fault):
+
+        def walk() -> Iterator[ShardMember]:
+            has_rest = False
+            for member in tar_index.walk_tar(tar, size) if size or not fault else ():
+                has_rest = member.skip_reason.startswith(REST_REASON)
+                yield replace(member, skip_reason=f"{member.skip_reason}; {fault}") if has_rest and fault else member
+            if fault and not has_rest:
+                yield make_rest_member(size, size, fault)
+
+        read_one = partial(_read_content, make_range_reader(tar))
+        yield from group_samples(walk(), uri, file_stat.stamp, read_one, with_contents)
+
+
+def _list_location(name: str) -> Iterator[SourceEntry]:
+    if is_object_url(name):
+        entries = list(list_objects(name))
+        return iter(entries or [SourceEntry(name.rstrip("/").rpartition("/")[2], name)])
     if os.path.isdir(name):
         return Folder(path=name).list()
     if glob.has_magic(name) and not os.path.exists(name):
         return Glob(pattern=name).list()
-    return iter([file(os.path.abspath(name), os.path.basename(name))])
+    return iter([make_file_entry(os.path.abspath(name), os.path.basename(name))])
 
 
-def _as_shard(item: Listed) -> Listed:
-    if item.skipped and item.skipped != by_name(item.uri):
-        return item  # hidden, a link, …
-    if _SHARD.search(item.uri):
-        return replace(item, skipped="" if item.size >= 0 else f"{REST}: vanished, or never there")
-    if _PACKED.search(item.uri):
-        return replace(item, skipped="a compressed tar cannot be read by parts; decompress it to a .tar")
-    return replace(item, skipped="not a shard by its name (neither .tar nor .zip)")
+def _classify_shard(item: SourceEntry) -> SourceEntry:
+    if item.skip_reason and item.skip_reason != find_skip_reason(item.uri):
+        return item  # hidden or a link
+    if SHARD_SUFFIX.search(item.uri):
+        return replace(item, skip_reason="" if item.size >= 0 else f"{REST_REASON}: no such file")
+    if ARCHIVE_SUFFIX.search(item.uri):
+        return replace(item, skip_reason="compressed in a way that is not read; decompress it to a .tar")
+    return replace(item, skip_reason="not a shard by its name (neither a tar nor a zip)")
 
 
-def _expanded(text: str) -> Iterator[str]:
-    """`a{1..3}b{x,y}` and the like, in all combinations; what exists is taken as it is."""
-    if not _BRACES.search(text) or (not is_remote(text) and os.path.exists(text)):
+def _expand_braces(text: str) -> Iterator[str]:
+    """`a{1..3}b{x,y}` in all combinations; a path that exists is taken literally."""
+    if not _BRACES.search(text) or (not is_object_url(text) and os.path.exists(text)):
         return iter([text])
     pieces: list[list[str]] = []
     count = 1
     for number, piece in enumerate(_BRACES.split(text)):
-        choices = _choices(piece) if number % 2 else [piece]
+        choices = _list_choices(piece) if number % 2 else [piece]
         count *= len(choices)
         pieces.append(choices)
-        if count > _MOST:
+        if count > _MAX_SHARDS:
             raise PlanError(f"{text}: names more than a million shards.")
-    return ("".join(chosen) for chosen in itertools.product(*pieces))
+    return ("".join(choice) for choice in itertools.product(*pieces))
 
 
-def _choices(body: str) -> list[str]:
-    if (ends := _RANGE.fullmatch(body)) is None:
+def _list_choices(body: str) -> list[str]:
+    if (bounds := _RANGE.fullmatch(body)) is None:
         return body.split(",") if "," in body else ["{" + body + "}"]
-    first, last = int(ends[1]), int(ends[2])
-    if abs(last - first) >= _MOST:
+    first, last = int(bounds[1]), int(bounds[2])
+    if abs(last - first) >= _MAX_SHARDS:
         raise PlanError(f"{{{body}}}: names more than a million shards.")
     step = 1 if last >= first else -1
-    width = len(ends[1]) if ends[1].startswith("0") or ends[2].startswith("0") else 0
+    width = len(bounds[1]) if bounds[1].startswith("0") or bounds[2].startswith("0") else 0
     return [f"{number:0{width}d}" for number in range(first, last + step, step)]

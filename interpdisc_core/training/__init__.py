@@ -1,1 +1,5 @@
-"""Training of up-convolutional inverters: the examples on disk, the codes made of them, the fit, its scores."""
+"""Training an inverter: assign images to splits, prepare examples, train epoch by epoch, score, export a checkpoint.
+
+May import `pipeline`, `reporting`, `explanations`, `archive` and what lies below them. Owns `training/` and `examples/`
+of an archive, see `interpdisc_core.training.dataset`.
+"""

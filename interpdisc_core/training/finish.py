@@ -1,4 +1,4 @@
-"""The end of a training: the best weights, scored on images that it never saw, as one checkpoint with its card."""
+"""The end of a training: the best weights as one checkpoint, with its scores on held-out images in the metadata."""
 
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -8,103 +8,137 @@ from typing import Any
 import numpy as np
 
 from interpdisc_core.errors import PlanError
-from interpdisc_core.ingest import environment
 from interpdisc_core.inverters import checkpoint
 from interpdisc_core.inverters.upconv import UpConv
-from interpdisc_core.storage import Place
-from interpdisc_core.training.epochs import history
-from interpdisc_core.training.examples import HELD, Training
+from interpdisc_core.provenance import collect_environment
+from interpdisc_core.settings import settings
+from interpdisc_core.storage.location import Location
+from interpdisc_core.training.assign_images import MAX_HELD_OUT
+from interpdisc_core.training.dataset import TrainingRun
+from interpdisc_core.training.history import read_history
 from interpdisc_core.training.recipe import Recipe
-from interpdisc_core.training.scoring import Yardstick, faithfulness, threshold
+from interpdisc_core.training.validation import ValidationSet, compute_cosine_threshold, compute_residual_cosines
 
-_SEEN = 1000
-"""Training examples of which the model is made by which faithfulness is calibrated."""
+_MODEL_EXAMPLES = 1000
+"""Training examples by whose model the faithfulness threshold is calibrated."""
+_COSINE_NAMES = {
+    "true": "cosine of the residual (median)",
+    "random": "cosine of a random residual (median)",
+    "shuffled": "cosine of a shuffled residual (median)",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """Where the checkpoint is, and what its card says of it."""
+class CheckpointSummary:
+    """Where a checkpoint is, and its scores.
+
+    Attributes:
+        address: Of the file.
+        scores: By held-out set, scores by name; see `ValidationSet.score`.
+        threshold: The cosine from which a rendering counts as trusted; None if it was not calibrated.
+        size_bytes: Of the file.
+    """
 
     address: str
     scores: dict[str, dict[str, Any]]
     threshold: float | None
-    bytes: int
+    size_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What a card says for people: the command that trained it, the data, and the licence of the data."""
+@settings
+class CheckpointDescription:
+    """What a checkpoint's metadata say in words.
+
+    Attributes:
+        command: The command that trained it.
+        data: What it was trained on.
+        licence: License of that data.
+    """
 
     command: str = ""
     data: str = ""
     licence: str = "unknown: ask who owns the images"
 
 
-def finish(url: str, name: str, out: str, about: About) -> Finished:
-    """Write the best weights of a training to `out`, with a card; the held-out sets are scored first.
+def finish_training(url: str, name: str, out: str, description: CheckpointDescription) -> CheckpointSummary:
+    """Write the best weights of a training to `out`, with the scores of the held-out sets in the metadata.
 
-    Where there is no held-out set, the validation images are scored in their place, and the card says so.
+    Without a held-out set, the validation images are scored instead, under the name `validation`.
+
+    Raises:
+        PlanError: If no epoch is done yet.
     """
-    archive = Place.of(url)
-    training, epochs = Training(archive, name), history(archive, name)
-    if not epochs or not training.place.exists("best.safetensors"):
-        raise PlanError(f"training {name}: not one epoch is done yet.")
+    archive = Location.parse(url)
+    training, epochs = TrainingRun(archive, name), read_history(archive, name)
+    if not epochs or not training.location.exists("best.safetensors"):
+        raise PlanError(f"training {name}: no epoch is done yet; train at least one.")
     from safetensors.torch import load
 
-    tensors = load(training.place.read("best.safetensors"))
-    recipe, first = training.recipe, training.all("train-", _SEEN)
+    tensors = load(training.location.read_checked("best.safetensors"))
+    recipe, examples = training.recipe, training.read_first("train-", _MODEL_EXAMPLES)
     best = min(epochs, key=lambda epoch: epoch.score)
-    counts = [training.record(part) or {} for part in training.parts("train-")]
-    card = checkpoint.Card(
-        features=recipe.features, representation=asdict(recipe.representation), generator=recipe.generator,
-        dimension=first.codes.shape[1], length=float(np.linalg.norm(first.codes.astype(np.float64), axis=1).mean()),
-        recipe=asdict(replace(recipe, start=PurePath(recipe.start).name)), command=about.command, licence=about.licence, date=datetime.now(UTC).date().isoformat(),
+    counts = [training.read_record(part) or {} for part in training.list_parts("train-")]
+    card = checkpoint.CheckpointMetadata(
+        features=recipe.features_digest,
+        representation=asdict(recipe.representation),
+        generator=recipe.generator,
+        dimension=examples.codes.shape[1],
+        length=float(np.linalg.norm(examples.codes.astype(np.float64), axis=1).mean()),
+        recipe=asdict(replace(recipe, start=PurePath(recipe.start).name)),
+        command=description.command,
+        licence=description.licence,
+        date=datetime.now(UTC).date().isoformat(),
         data={
-            "what": about.data, "images": sum(c["images"] for c in counts), "examples": sum(c["examples"] for c in counts),
+            "what": description.data,
+            "images": sum(count["images"] for count in counts),
+            "examples": sum(count["examples"] for count in counts),
         },
         training={
-            "epochs": len(epochs), "best epoch": best.number, "examples an epoch": recipe.epoch,
-            "hours": round(sum(epoch.seconds for epoch in epochs) / 3600, 2), "validation": asdict(best),
-            **_before(recipe),
+            "epochs": len(epochs),
+            "best epoch": best.number,
+            "examples an epoch": recipe.epoch,
+            "hours": round(sum(epoch.seconds for epoch in epochs) / 3600, 2),
+            "validation": asdict(best),
+            **_previous_training(recipe),
         },
-        environment=environment(),
-    )  # fmt: skip
-    place, _, file = Place.of(out).url.rpartition("/")
-    Place(place).write(f"{file}.unscored", checkpoint.pack(tensors, card))
+        environment=collect_environment(),
+    )
+    destination = Location.parse(out)
+    folder, unscored = destination.parent, f"{destination.name}.unscored"
+    folder.write_checked(unscored, checkpoint.pack_checkpoint(tensors, card))
     try:
-        found, cosines = _scored(training, f"{place}/{file}.unscored", first.codes)
+        scores, cosines = _score_held_out_sets(training, f"{destination.url}.unscored", examples.codes)
     finally:
-        Place(place).remove(f"{file}.unscored")
-    every = {kind: np.concatenate([one[kind] for one in cosines]) for kind in cosines[0]}
-    scored = replace(card, scores=found, threshold=threshold(every))
-    data = checkpoint.pack(tensors, scored)
-    Place(place).write(file, data)
-    return Finished(f"{place}/{file}", found, scored.threshold, len(data))
+        folder.remove(unscored)
+    cosines_by_kind = {kind: np.concatenate([set_cosines[kind] for set_cosines in cosines]) for kind in cosines[0]}
+    final_card = replace(card, scores=scores, threshold=compute_cosine_threshold(cosines_by_kind))
+    data = checkpoint.pack_checkpoint(tensors, final_card)
+    folder.write_checked(destination.name, data)
+    return CheckpointSummary(destination.url, scores, final_card.threshold, len(data))
 
 
-def _before(recipe: Recipe) -> dict[str, Any]:
-    """What the checkpoint that a training started from says of its own training."""
+def _previous_training(recipe: Recipe) -> dict[str, Any]:
+    """The metadata on its own training of the checkpoint that this training started from."""
     if not recipe.start:
         return {}
-    card = checkpoint.fitting(recipe.start, recipe.representation)[1]
+    card = checkpoint.load_matching_checkpoint(recipe.start, recipe.representation)[1]
     return {"started from": {"command": card.command, **card.training}}
 
 
-def _scored(training: Training, path: str, seen: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Scores and cosines of each held-out set, through the checkpoint as everybody will load it."""
+def _score_held_out_sets(
+    training: TrainingRun, path: str, seen_codes: Any
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Scores and cosines of each held-out set, through the checkpoint as users load it."""
     recipe = training.recipe
-    invert = UpConv(checkpoint=path).load(recipe.representation, "none")
-    names = sorted({part for part in training.parts("held-out-")}) or ["validation"]
-    found, cosines = {}, []
+    decode = UpConv(checkpoint=path).load(recipe.representation, "none")
+    names = sorted(training.list_parts("held-out-")) or ["validation"]
+    scores, cosines = {}, []
     for name in names:
-        held = training.all(name, HELD)
-        made = invert(held.codes)
-        cosine = faithfulness(recipe.representation, invert, held.codes, seen)
+        examples = training.read_first(name, MAX_HELD_OUT)
+        pictures = decode(examples.codes)
+        cosine = compute_residual_cosines(recipe.representation, decode, examples.codes, seen_codes)
         cosines.append(cosine)
-        found[name.removeprefix("held-out-")] = Yardstick.of(held).score(recipe.representation, made) | {
-            f"cosine of a {kind} residual (median)" if kind != "true" else "cosine of the residual (median)": float(
-                np.median(values)
-            )
-            for kind, values in cosine.items()
-        }
-    return found, cosines
+        medians = {_COSINE_NAMES[kind]: float(np.median(values)) for kind, values in cosine.items()}
+        set_scores = ValidationSet.from_examples(examples).score(recipe.representation, pictures)
+        scores[name.removeprefix("held-out-")] = set_scores | medians
+    return scores, cosines

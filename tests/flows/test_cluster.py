@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import CHECKOUT, Command, picked, until
+from tests.flows.conftest import CHECKOUT, CliRunner, list_picks, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,16 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with the built wheel of the core and the libraries it needs, and neither `tasks` nor `flows`."""
     folder = tmp_path_factory.mktemp("core-only")
     pip = [sys.executable, "-m", "pip"]
-    wheel = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, CHECKOUT]
+    wheel = [
+        *pip,
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        folder,
+        CHECKOUT / "interpdisc_core",
+    ]
     subprocess.run(wheel, check=True, cwd=folder)
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     python = folder / "venv" / "bin" / "python"
@@ -35,8 +44,8 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # environment's own .pth files, so the editable checkout stays out.
     (site / "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     probe = "import importlib.util as u; print([n for n in ('interpdisc_core', 'tasks', 'flows', 'deploy') if u.find_spec(n)])"
-    found = subprocess.check_output([python, "-c", probe], text=True, cwd=folder)
-    assert found.strip() == "['interpdisc_core']"
+    packages = subprocess.check_output([python, "-c", probe], text=True, cwd=folder)
+    assert packages.strip() == "['interpdisc_core']"
     return python
 
 
@@ -47,9 +56,9 @@ def scheduler(
     """The address of a scheduler with one worker of the checkout and one of the core alone, and the workers' logs."""
     folder = tmp_path_factory.mktemp("cluster")
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    from deploy.running import LOGGING
+    from deploy.run_flow import LOGGING_ENVIRONMENT
 
-    env |= LOGGING | {"PREFECT_API_URL": server}
+    env |= LOGGING_ENVIRONMENT | {"PREFECT_API_URL": server}
     address_file = folder / "scheduler.json"
     dask = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     processes = [
@@ -58,7 +67,7 @@ def scheduler(
         )
     ]
     try:
-        until(address_file.exists)
+        wait_until(address_file.exists)
         import json
 
         address = json.loads(address_file.read_text())["address"]
@@ -95,8 +104,8 @@ def scheduler(
                 process.wait()
 
 
-def test_the_same_job_on_workers_started_by_hand(
-    interpdisc: Command, tiles: tuple[Path, Path], scheduler: tuple[str, dict[str, Path]], tmp_path: Path
+def test_workers_started_by_hand_make_the_same_picks(
+    interpdisc: CliRunner, tiles: tuple[Path, Path], scheduler: tuple[str, dict[str, Path]], tmp_path: Path
 ) -> None:
     """The picks are those of a local cluster, and the worker that has only the core did its part of the blocks."""
     address, _ = scheduler
@@ -105,12 +114,12 @@ def test_the_same_job_on_workers_started_by_hand(
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         args = [tiles[0], "-n", "40", "--explain", "2", "--block", "32"]
-        by_hand = interpdisc.discover(*args, "--archive", tmp_path / "by-hand", "--scheduler", address)
-        local = interpdisc.discover(*args[:-4], "--explain", "0", "--archive", tmp_path / "local")
-        assert picked(by_hand) == picked(local)
+        by_hand = interpdisc.run_discover(*args, "--archive", tmp_path / "by-hand", "--scheduler", address)
+        local = interpdisc.run_discover(*args[:-4], "--explain", "0", "--archive", tmp_path / "local")
+        assert list_picks(by_hand) == list_picks(local)
 
         def worked() -> dict[str, bool]:
-            return client.run(lambda: "interpdisc_core.extraction" in __import__("sys").modules)
+            return client.run(lambda: "interpdisc_core.pipeline.extract" in __import__("sys").modules)
 
         assert len(worked()) == 2
         assert all(worked().values()), "both workers extracted blocks"
@@ -118,7 +127,9 @@ def test_the_same_job_on_workers_started_by_hand(
         assert [] in without.values(), "one of them has neither tasks nor flows"
 
 
-def test_no_scheduler_is_one_sentence(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_unreachable_scheduler_is_one_sentence(
+    interpdisc: CliRunner, tiles: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Exit code 2 and a sentence where nothing answers at the address."""
     _, err = interpdisc("discover", tiles[0], "--archive", tmp_path, "--scheduler", "tcp://127.0.0.1:9", expect=2)
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in err
@@ -132,7 +143,7 @@ def test_network_tasks_go_to_gpu_workers(server: str, tmp_path: Path) -> None:
     out = subprocess.run(
         [sys.executable, script], env=env, capture_output=True, text=True, timeout=240, check=True
     ).stdout
-    assert "extract ['gpu']" in out
+    assert "extract block ['gpu']" in out
     assert "check ['cpu', 'gpu']" in out
 
 
@@ -140,14 +151,14 @@ PLACED = """
 import time
 from distributed import Client, Nanny, SpecCluster, Scheduler
 from prefect import flow, task
-from deploy.runners import by_address
+from deploy.task_runners import make_remote_runner
 
 def where():
     from distributed import get_worker
     time.sleep(0.5)
     return get_worker().name
 
-extract = task(name="extract")(where)
+extract = task(name="extract block")(where)
 check = task(name="check")(where)
 
 @flow
@@ -164,5 +175,5 @@ if __name__ == "__main__":
     with SpecCluster(workers, scheduler={"cls": Scheduler, "options": local}) as cluster:
         with Client(cluster) as client:
             client.wait_for_workers(2)
-        placed.with_options(task_runner=by_address(cluster.scheduler_address))()
+        placed.with_options(task_runner=make_remote_runner(cluster.scheduler_address))()
 """

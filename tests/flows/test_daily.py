@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from interpdisc_core.daily import settings
-from tests.core.daily_runs import name, records
-from tests.flows.conftest import CHECKOUT, Command
+from interpdisc_core.operations.daily import settings
+from tests.flows.conftest import CHECKOUT, CliRunner
+from tests.helpers.daily_runs import list_memory_records, make_file_name
 
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "deploy" / "daily").glob("*.json")), ids=lambda path: path.name)
 def test_the_examples_are_settings(path: Path) -> None:
     """Each file that ships is read."""
-    assert settings.read(str(path)).source.kind.endswith("-feed")
+    assert settings.read_daily(str(path)).source.kind.endswith("-feed")
 
 
 @pytest.mark.slow
-def test_days_by_the_command_line(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path) -> None:
+def test_days_by_the_command_line(interpdisc: CliRunner, tiles: tuple[Path, Path], tmp_path: Path) -> None:
     """Two days, twice nothing, a mark that is obeyed, undo and redo to the same bits, refusal and rebuild."""
     images, archive = tmp_path / "downlink", tmp_path / "archive"
     images.mkdir()
@@ -29,7 +29,7 @@ def test_days_by_the_command_line(interpdisc: Command, tiles: tuple[Path, Path],
 
     def sol(number: int, some: list[Path]) -> None:
         for place, tile in enumerate(some):
-            shutil.copy(tile, images / name(number, place))
+            shutil.copy(tile, images / make_file_name(number, place))
 
     def daily(**env: str) -> dict:
         out, _ = interpdisc("daily", "--settings", asked, "--archive", archive, "--json", **env)
@@ -42,17 +42,17 @@ def test_days_by_the_command_line(interpdisc: Command, tiles: tuple[Path, Path],
     second = daily()
     assert [day["day"] for day in second["days"]] == ["sol-00006"]
     assert daily()["days"] == []
-    before = records(archive)
+    before = list_memory_records(archive)
 
     best = second["days"][0]["picks"][0]["id"]
     interpdisc("mark", archive, best, "known", "--by", "ann")
-    interpdisc("undo", archive, "sol-00006", "--by", "ann", "--why", "wrong exposure")
+    interpdisc("undo", archive, "sol-00006", "--by", "ann", "--note", "wrong exposure")
     assert "wrong exposure" in (archive / "site/days/sol-00006/index.html").read_text()
     assert daily()["days"] == []
     interpdisc("redo", archive, "sol-00006")
     again = daily()["days"][0]
     assert best not in {pick["id"] for pick in again["picks"]}
-    assert records(archive) == before
+    assert list_memory_records(archive) == before
     interpdisc("verify", archive)
 
     asked.write_text(asked.read_text().replace('"side": 8', '"side": 6'))
@@ -60,5 +60,5 @@ def test_days_by_the_command_line(interpdisc: Command, tiles: tuple[Path, Path],
     assert "interpdisc rebuild" in said
     interpdisc("rebuild", archive, "--settings", asked)
     assert daily()["days"] == []
-    assert {day for of in records(archive).values() for day in of} == {"sol-00005", "sol-00006"}
+    assert {day for of in list_memory_records(archive).values() for day in of} == {"sol-00005", "sol-00006"}
     interpdisc("verify", archive)

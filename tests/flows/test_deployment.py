@@ -16,17 +16,24 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import automations, runners, running
-from deploy.healthy import healthy
-from deploy.image.requirements import required
-from deploy.registering import POOL, Registered, make_bucket
-from deploy.rehearsal import composed
+from deploy import automations, run_flow, task_runners
+from deploy.health import is_healthy
+from deploy.image.requirements import list_requirements
+from deploy.image.split_lock import split_lock
+from deploy.register import WORK_POOL, RegistrationOptions, create_bucket
 from interpdisc_core.errors import PlanError
+from tests.rehearsal import composed
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 GIVEN = {
-    "POSTGRES_PASSWORD": "p", "PREFECT_AUTH": "u:p", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "INTERPDISC_DAILY": "{}",
-}  # fmt: skip
+    "POSTGRES_PASSWORD": "p",
+    "PREFECT_AUTH": "u:p",
+    "S3_ACCESS_KEY": "key",
+    "S3_SECRET_KEY": "secret",
+    "PAGES_ACCESS_KEY": "pages",
+    "PAGES_SECRET_KEY": "read",
+    "INTERPDISC_DAILY": "{}",
+}
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 ONCE = {"store-volume", "register"}
 """Services that end by themselves."""
@@ -38,7 +45,7 @@ def test_compose_is_valid_by_its_specification() -> None:
     """Every key and value; an unknown key is refused, so this can fail."""
     from compose_spec import PyCompose
 
-    filled = composed._filled(COMPOSE, GIVEN)
+    filled = composed._substitute_variables(COMPOSE, GIVEN)
     PyCompose.from_json(json.dumps(filled)).to_spec()
     filled["services"]["server"]["helthcheck"] = {}
     with pytest.raises(ValueError, match="helthcheck"):
@@ -91,7 +98,7 @@ def test_secrets_come_from_the_environment_only() -> None:
     assert len(found) >= 4
     for name in GIVEN:
         with pytest.raises(PlanError, match=f"{name} is not set"):
-            composed.services({other: value for other, value in GIVEN.items() if other != name})
+            composed.load_services({other: value for other, value in GIVEN.items() if other != name})
 
 
 def test_only_the_store_and_feeds_are_reached_from_where_dask_runs() -> None:
@@ -132,14 +139,17 @@ def interpdisc_parses(arguments: list[str]) -> None:
 
 
 def python_parses(arguments: list[str]) -> None:
-    assert arguments[0] == "-m"
-    assert find_spec(arguments[1]) is not None
+    assert arguments[:2] == ["-P", "-m"], "the current folder would be on the module path"
+    assert find_spec(arguments[2]) is not None
 
 
 PARSES: dict[str, Callable[[list[str]], None]] = {
-    "prefect": prefect_parses, "dask": dask_parses, "interpdisc": interpdisc_parses, "python": python_parses,
+    "prefect": prefect_parses,
+    "dask": dask_parses,
+    "interpdisc": interpdisc_parses,
+    "python": python_parses,
     "true": lambda arguments: None,
-}  # fmt: skip
+}
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -161,7 +171,7 @@ PODS = dict(pods())
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    for name, service in composed.services(GIVEN).items():
+    for name, service in composed.load_services(GIVEN).items():
         if service.command and name != "store":
             yield name, list(service.command)
         test = COMPOSE["services"][name].get("healthcheck", {}).get("test", [])
@@ -183,8 +193,12 @@ def test_every_command_is_one_that_there_is(name: str, command: list[str]) -> No
 def test_parsing_refuses_what_there_is_not() -> None:
     """The check above can fail, for each program."""
     for command in (
-        "prefect worker start --limt 4", "dask worker tcp://a:1 --nthread 1 --nope", "interpdisc serv a", "python -m deploy.nothing",
-    ):  # fmt: skip
+        "prefect worker start --limt 4",
+        "dask worker tcp://a:1 --nthread 1 --nope",
+        "interpdisc serv a",
+        "python -P -m deploy.nothing",
+        "python -m deploy.health",
+    ):
         program, *arguments = shlex.split(command)
         with pytest.raises((Exception, SystemExit)):
             PARSES[program](arguments)
@@ -194,21 +208,21 @@ def test_by_hand_everything_is_on_loopback(tmp_path: Path) -> None:
     """The rehearsal's commands are the file's own, with no name and no port of a container left in them."""
     ports = {
         (name, port): 50000 + at
-        for at, (name, port) in enumerate((n, p) for n, ps in composed.LISTENS.items() for p in ps)
+        for at, (name, port) in enumerate((n, p) for n, ps in composed.SERVICE_PORTS.items() for p in ps)
     }
     translation = composed.Translation(ports, tmp_path)
-    services = composed.services(GIVEN)
-    for name in composed.LISTENS.keys() - {"database", "store"}:
+    services = composed.load_services(GIVEN)
+    for name in composed.SERVICE_PORTS.keys() - {"database", "store"}:
         service = services[name]
-        command = translation.command(service)
-        assert command[0] == sys.executable
-        told = " ".join([*command[1:], *translation.environment(service).values()])
+        command = translation.translate_command(service)
+        assert Path(command[0]).parent == Path(sys.executable).parent
+        told = " ".join([*command[1:], *translation.translate_environment(service).values()])
         assert "0.0.0.0" not in told
         for other, port in ports:
             assert f"{other}:{port}" not in told
             assert f"127.0.0.1:{port}" not in told
         assert len(command) >= len(service.command)
-    environment = translation.environment(services["server"])
+    environment = translation.translate_environment(services["server"])
     assert environment["PREFECT_SERVER_DATABASE_HOST"] == "127.0.0.1"
     assert environment["PREFECT_SERVER_DATABASE_PORT"] == str(ports["database", "5432"])
     assert environment["PREFECT_HOME"].startswith(str(tmp_path))
@@ -217,11 +231,11 @@ def test_by_hand_everything_is_on_loopback(tmp_path: Path) -> None:
 def test_workers_have_what_makes_them_fast_and_heard() -> None:
     """Memory settings of the image, logging of workers and runs: what `deploy` itself uses for a local cluster."""
     image = (DEPLOY / "image" / "Dockerfile").read_text()
-    assert all(f"{name}={value}" in image for name, value in runners.MEMORY.items())
+    assert all(f"{name}={value}" in image for name, value in task_runners.MALLOC_ENVIRONMENT.items())
     for name in ("workers", "gpu-worker"):
-        assert running.LOGGING.items() <= COMPOSE["services"][name]["environment"].items()
+        assert run_flow.LOGGING_ENVIRONMENT.items() <= COMPOSE["services"][name]["environment"].items()
     for deployment in yaml.safe_load((DEPLOY / "prefect.yaml").read_text())["deployments"]:
-        assert running.LOGGING.items() <= deployment["work_pool"]["job_variables"]["env"].items()
+        assert run_flow.LOGGING_ENVIRONMENT.items() <= deployment["work_pool"]["job_variables"]["env"].items()
 
 
 def test_a_gpu_has_one_process() -> None:
@@ -250,8 +264,10 @@ def test_a_pod_has_no_more_rights_than_it_needs(name: str) -> None:
     for container in [*pod.get("initContainers", []), *pod["containers"]]:
         allowed = container["securityContext"]
         assert allowed == {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-        }  # fmt: skip
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert container["resources"]["limits"]["memory"]
         for variable in container.get("env", []):
             if any(word in variable["name"] for word in GUARDED):
@@ -292,9 +308,9 @@ def test_kubernetes_manifests_are_valid() -> None:
 
 def test_settings_that_kubernetes_ships_are_settings() -> None:
     """The daily run's, as an example."""
-    from interpdisc_core.daily import settings
+    from interpdisc_core.operations.daily import settings
 
-    assert settings.read(str(DEPLOY / "kubernetes" / "base" / "daily.json")).source.kind == "mars2020-feed"
+    assert settings.read_daily(str(DEPLOY / "kubernetes" / "base" / "daily.json")).source.kind == "mars2020-feed"
 
 
 def test_yaml_is_tidy() -> None:
@@ -315,9 +331,11 @@ def test_the_image_is_built_as_it_should_be() -> None:
     assert [line for line in lines if line.startswith("USER ")][-1] == "USER 10001:10001"
     allowed = {line[1:] for line in (DEPLOY.parent / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
-        source.partition("/")[0] for line in lines if line.startswith("COPY ") and "--from" not in line
+        source.partition("/")[0]
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
         for source in line.split()[1:-1]
-    }  # fmt: skip
+    }
     assert copied == allowed
     hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if hadolint is None:
@@ -326,14 +344,16 @@ def test_the_image_is_built_as_it_should_be() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_image_installs_what_the_project_declares() -> None:
-    """The dependencies and those of the extras; an extra that there is not is an error."""
-    pyproject = DEPLOY.parent / "pyproject.toml"
-    told = required(pyproject, ["torch", "flows"])
-    assert len(told) > len(required(pyproject, []))
-    assert sum(one.startswith("torch>=") for one in told) == 1
+def test_the_image_installs_what_both_distributions_declare() -> None:
+    """Every dependency of the library, its extras and the application, but not the library itself."""
+    root = DEPLOY.parent
+    requirements = list_requirements(root, ["torch", "rover"])
+    assert len(requirements) > len(list_requirements(root, []))
+    for prefix in ("numpy>=", "torch>=", "rasterio>=", "prefect>="):
+        assert sum(requirement.startswith(prefix) for requirement in requirements) == 1
+    assert not any(requirement.startswith("interpdisc") for requirement in requirements)
     with pytest.raises(KeyError):
-        required(pyproject, ["toch"])
+        list_requirements(root, ["toch"])
 
 
 DEPLOYMENTS = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())["deployments"]
@@ -358,7 +378,7 @@ def test_a_deployment_runs_a_flow_that_there_is(name: str) -> None:
     needed = {key for key, one in parameters.items() if one.default is inspect.Parameter.empty}
     assert told["parameters"].keys() <= parameters.keys()
     assert needed - told["parameters"].keys() == ASKED.get(name, set())
-    assert told["work_pool"]["name"] == POOL
+    assert told["work_pool"]["name"] == WORK_POOL
     assert told["concurrency_limit"]["limit"] == 1
     ConcurrencyLimitStrategy(told["concurrency_limit"]["collision_strategy"])
     assert "interpdisc" in told["tags"], "the automations know them by it"
@@ -367,7 +387,7 @@ def test_a_deployment_runs_a_flow_that_there_is(name: str) -> None:
 
 
 def test_deployments_say_nothing_of_a_machine() -> None:
-    """What differs from place to place comes from variables that `deploy.registering` sets."""
+    """What differs from place to place comes from variables that `deploy.register` sets."""
     import re
 
     text = (DEPLOY / "prefect.yaml").read_text()
@@ -391,15 +411,15 @@ def test_deployments_say_nothing_of_a_machine() -> None:
 def test_what_is_missing_is_one_sentence(change: dict[str, str], says: str) -> None:
     """Before anything is put into a server."""
     given = {"INTERPDISC_STORE": "s3://bucket", "INTERPDISC_DAILY": '{"source": {"kind": "folder", "path": "a"}}'}
-    assert Registered.of(given).workers == 1
+    assert RegistrationOptions.from_environment(given).workers == 1
     with pytest.raises(PlanError, match=says) as error:
-        Registered.of(given | change)
+        RegistrationOptions.from_environment(given | change)
     assert "\n" not in str(error.value)
 
 
 def test_a_local_store_needs_no_bucket(tmp_path: Path) -> None:
     """Only S3 has buckets."""
-    assert not make_bucket(str(tmp_path))
+    assert not create_bucket(str(tmp_path))
 
 
 def test_automations_are_made_once_and_changed_only_when_they_must(server: str) -> None:
@@ -408,17 +428,23 @@ def test_automations_are_made_once_and_changed_only_when_they_must(server: str) 
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
-        names = {wish.name for wish in automations.wanted()}
+        names = {wish.name for wish in automations.build_automations()}
         try:
-            assert set(automations.apply(automations.wanted(), client).values()) == {"made"}
-            assert set(automations.apply(automations.wanted(), client).values()) == {"left"}
-            later = automations.apply(automations.wanted(silence=timedelta(days=3)), client)
-            assert {name for name, what in later.items() if what == "changed"} == {"interpdisc: the feed is silent"}
-            assert set(automations.apply(automations.wanted(silence=timedelta(days=3)), client).values()) == {"left"}
+            assert set(automations.apply_automations(automations.build_automations(), client).values()) == {"created"}
+            assert set(automations.apply_automations(automations.build_automations(), client).values()) == {"unchanged"}
+            later = automations.apply_automations(
+                automations.build_automations(max_feed_silence=timedelta(days=3)), client
+            )
+            assert {name for name, what in later.items() if what == "updated"} == {"interpdisc: the feed is silent"}
+            assert set(
+                automations.apply_automations(
+                    automations.build_automations(max_feed_silence=timedelta(days=3)), client
+                ).values()
+            ) == {"unchanged"}
             with pytest.raises(PlanError, match="no block 'slack-webhook/nobody'"):
-                automations.block(client, "slack-webhook/nobody")
+                automations.find_notification_block(client, "slack-webhook/nobody")
             with pytest.raises(PlanError, match="TYPE/NAME"):
-                automations.block(client, "nobody")
+                automations.find_notification_block(client, "nobody")
         finally:
             for name in names:
                 for there in client.read_automations_by_name(name):
@@ -439,9 +465,36 @@ def test_health_is_an_answer_of_200() -> None:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{running.server_port}"
-        assert healthy(f"{address}/health")
-        assert not healthy(f"{address}/other")
+        assert is_healthy(f"{address}/health")
+        assert not is_healthy(f"{address}/other")
         running.shutdown()
-    assert not healthy(f"{address}/health", 1.0)
-    assert healthy("")
-    assert not healthy("nonsense")
+    assert not is_healthy(f"{address}/health", 1.0)
+    assert is_healthy("")
+    assert not is_healthy("nonsense")
+
+
+def test_every_file_that_the_image_installs_has_a_hash() -> None:
+    """All requirements, at the tested versions, from no named place; PyTorch with its CUDA packages apart."""
+    import re
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    root = DEPLOY.parent
+    tested = dict(line.split("==") for line in (root / "constraints.txt").read_text().splitlines() if "==" in line)
+    tested = {canonicalize_name(name): version for name, version in tested.items()}
+    others, torch = ((DEPLOY / "image" / name).read_text() for name in ("locked.txt", "locked-torch.txt"))
+    assert "://" not in others + torch
+    locked: dict[str, str] = {}
+    for pin in re.split(r"(?m)^(?=[a-z0-9])", others + torch):
+        if pin.startswith("#"):
+            continue
+        match = re.fullmatch(r"([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n(?:#.*\n)?", pin)
+        assert match, pin
+        locked[match[1]] = match[2]
+    assert locked.keys() - tested.keys() == {"setuptools"}, "`pip freeze` leaves it out"
+    assert all(tested.get(name, version) == version for name, version in locked.items())
+    for line in list_requirements(root, ["torch", "rover"]):
+        assert canonicalize_name(Requirement(line).name) in locked
+    assert split_lock(others + torch)[0].count("--hash") == others.count("--hash")
+    assert re.search(r"(?m)^(torch|nvidia-)", others) is None

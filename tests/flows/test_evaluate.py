@@ -8,22 +8,45 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import Command, until
+from tests.flows.conftest import CliRunner, wait_until
 
 STUDY = {
     "title": "Tiles <b>of</b> photos",
     "experiments": {
         "discovery": {
-            "kind": "discovery", "t": 30, "novel": ["rocket"],
-            "representations": {"pixels": {"kind": "pixels", "side": 8}, "words": {"kind": "sift-words", "words": 16, "side": 96}},
+            "kind": "discovery",
+            "t": 30,
+            "novel": ["rocket"],
+            "representations": {
+                "pixels": {"kind": "pixels", "side": 8},
+                "words": {"kind": "sift-words", "words": 16, "side": 96},
+            },
             "treatments": {"raw": {}, "L2": {"normalise": "l2"}},
-            "selectors": {"DEMUD": {"kind": "demud", "rank": 10}, "farthest": {"kind": "farthest-first"}, "random": {"kind": "random"}},
-            "trials": {"all": {"kind": "whole"}, "drawn": {"kind": "drawn", "groups": [{"classes": 5, "images": 6}], "draws": 3}},
+            "selectors": {
+                "DEMUD": {"kind": "demud", "rank": 10},
+                "farthest": {"kind": "farthest-first"},
+                "random": {"kind": "random"},
+            },
+            "trials": {
+                "all": {"kind": "whole"},
+                "drawn": {"kind": "drawn", "groups": [{"classes": 5, "images": 6}], "draws": 3},
+            },
         },
-        "labels": {"kind": "label-errors", "representations": {"pixels": {"kind": "pixels", "side": 8}}, "rates": [0.1], "draws": 1, "shown": 6},
-        "days": {"kind": "replay", "representations": {"pixels": {"kind": "pixels", "side": 8}}, "day": r"-(\d)", "budgets": [1, 4]},
+        "labels": {
+            "kind": "label-errors",
+            "representations": {"pixels": {"kind": "pixels", "side": 8}},
+            "rates": [0.1],
+            "draws": 1,
+            "shown": 6,
+        },
+        "days": {
+            "kind": "replay",
+            "representations": {"pixels": {"kind": "pixels", "side": 8}},
+            "day": r"-(\d)",
+            "budgets": [1, 4],
+        },
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -34,7 +57,7 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-def evaluated(interpdisc: Command, *args: str | Path, expect: int = 0) -> dict[str, Any]:
+def evaluated(interpdisc: CliRunner, *args: str | Path, expect: int = 0) -> dict[str, Any]:
     """The result of an evaluation."""
     out, _ = interpdisc("evaluate", *args, "--json", expect=expect)
     result: dict[str, Any] = json.loads(out)
@@ -46,7 +69,7 @@ def kept(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "cpu_seconds"} for line in result["lines"]]
 
 
-def test_the_whole_study(interpdisc: Command, tiles: tuple[Path, Path], study: Path, tmp_path: Path) -> None:
+def test_the_whole_study(interpdisc: CliRunner, tiles: tuple[Path, Path], study: Path, tmp_path: Path) -> None:
     """Every combination has a line, tables and three pages are there, and doing it again measures nothing anew."""
     folder, labels = tiles
     asked = [folder, "--labels", labels, "--study", study, "--archive", tmp_path / "archive", "--out", tmp_path / "out"]
@@ -76,7 +99,7 @@ def test_the_whole_study(interpdisc: Command, tiles: tuple[Path, Path], study: P
 
 @pytest.mark.slow
 def test_a_kill_loses_one_cell_at_most(
-    interpdisc: Command, tiles: tuple[Path, Path], study: Path, tmp_path: Path
+    interpdisc: CliRunner, tiles: tuple[Path, Path], study: Path, tmp_path: Path
 ) -> None:
     """kill −9 while cells are measured; the same command goes on, keeps what is there, and ends as a straight run."""
     folder, labels = tiles
@@ -84,7 +107,7 @@ def test_a_kill_loses_one_cell_at_most(
     straight = evaluated(interpdisc, *asked, "--archive", tmp_path / "straight")
     cells = tmp_path / "killed" / "lab" / "cells"
     job = interpdisc.start("evaluate", *asked, "--archive", tmp_path / "killed", "--json")
-    until(lambda: cells.is_dir() and len(list(cells.glob("*.json"))) >= 3)
+    wait_until(lambda: cells.is_dir() and len(list(cells.glob("*.json"))) >= 3)
     job.kill_tree()
     before = {path: path.read_bytes() for path in cells.glob("*.json")}
     again = evaluated(interpdisc, *asked, "--archive", tmp_path / "killed")
@@ -92,7 +115,7 @@ def test_a_kill_loses_one_cell_at_most(
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
-def test_what_was_learned_serves_other_runs(interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_was_learned_serves_other_runs(interpdisc: CliRunner, tiles: tuple[Path, Path], tmp_path: Path) -> None:
     """`learn` writes a plan that names its weights, and `discover` picks by it."""
     plan = tmp_path / "plan.json"
     words = {"kind": "sift-words", "words": 12, "side": 96}
@@ -103,23 +126,23 @@ def test_what_was_learned_serves_other_runs(interpdisc: Command, tiles: tuple[Pa
     )
     learned = json.loads(out)
     assert Path(learned["weights"]) == tmp_path / "words.safetensors"
-    result = interpdisc.discover(some, "--plan", learned["plan"], "--archive", tmp_path / "a")
+    result = interpdisc.run_discover(some, "--plan", learned["plan"], "--archive", tmp_path / "a")
     assert len(result["picks"]) == 5
     _, error = interpdisc("learn", some, "--plan", learned["plan"], "--out", tmp_path / "x.json", expect=2)
-    assert "names weights already" in error
+    assert "the plan has weights already" in error
 
 
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (["--study", "no-such-study"], "neither a file nor one of"),
+        (["--study", "no-such-study"], "no study of this name"),
         (["--labels", ""], "no image has a class"),
         (["--novel", "unicorn"], "'unicorn'"),
-        (["--where", "sol >"], "cannot be read"),
+        (["--where", "sol >"], "expression 'sol >'"),
     ],
 )
 def test_mistakes_are_sentences(
-    interpdisc: Command, tiles: tuple[Path, Path], study: Path, tmp_path: Path, extra: list[str], said: str
+    interpdisc: CliRunner, tiles: tuple[Path, Path], study: Path, tmp_path: Path, extra: list[str], said: str
 ) -> None:
     """Exit code 2 and one sentence."""
     asked = [tiles[0], "--labels", tiles[1], "--study", study, "--archive", tmp_path / "archive"]
@@ -133,6 +156,9 @@ def test_the_help_names_the_studies() -> None:
     import sys
 
     out = subprocess.run(
-        [sys.executable, "-m", "deploy", "evaluate", "--help"], capture_output=True, text=True, check=True
+        [str(Path(sys.executable).with_name("interpdisc")), "evaluate", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "table2" in out.stdout

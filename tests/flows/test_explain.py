@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from interpdisc_core.inverters._layers import Standardised
-from interpdisc_core.inverters.checkpoint import Card, pack
+from interpdisc_core.archive.run import Run
+from interpdisc_core.inverters._layers import StandardizedGenerator
+from interpdisc_core.inverters.checkpoint import CheckpointMetadata, pack_checkpoint
 from interpdisc_core.inverters.generators import LightGenerator
-from interpdisc_core.representations import PixelValues, features_of
-from interpdisc_core.runs import Run
-from interpdisc_core.storage import Place
-from tests.flows.conftest import Command, picked
+from interpdisc_core.representations import PixelValues, digest_features
+from interpdisc_core.storage.location import Location
+from tests.flows.conftest import CliRunner, list_picks
 
 PLAN = {
-    "representation": {"kind": "pixels", "side": 8}, "picks": 6, "explain": 2,
+    "representation": {"kind": "pixels", "side": 8},
+    "picks": 6,
+    "explain": 2,
     "inverter": {"kind": "gradient", "size": 32, "steps": 2},
-}  # fmt: skip
+}
 
 
 def _checkpoint(path: Path, side: int) -> Path:
@@ -29,12 +31,19 @@ def _checkpoint(path: Path, side: int) -> Path:
     representation, dimension = PixelValues(side=side), 3 * side**2
     torch.manual_seed(0)
     generator = LightGenerator(size=64)
-    network = Standardised(generator.build(dimension), torch.zeros(dimension), torch.ones(dimension))
-    card = Card(
-        features=features_of(representation), representation=asdict(representation), generator=generator, dimension=dimension,
-        length=5.0, threshold=0.31, data={"what": "tiles of photos", "images": 1234}, training={"epochs": 7}, date="2026-11-24",
-    )  # fmt: skip
-    path.write_bytes(pack({name: value.contiguous() for name, value in network.state_dict().items()}, card))
+    network = StandardizedGenerator(generator.build(dimension), torch.zeros(dimension), torch.ones(dimension))
+    card = CheckpointMetadata(
+        features=digest_features(representation),
+        representation=asdict(representation),
+        generator=generator,
+        dimension=dimension,
+        length=5.0,
+        threshold=0.31,
+        data={"what": "tiles of photos", "images": 1234},
+        training={"epochs": 7},
+        date="2026-11-24",
+    )
+    path.write_bytes(pack_checkpoint({name: value.contiguous() for name, value in network.state_dict().items()}, card))
     return path
 
 
@@ -44,19 +53,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(interpdisc: Command, tiles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def first(interpdisc: CliRunner, tiles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run over two dozen tiles, two of its picks rendered by two steps of the optimiser."""
     folder = tmp_path_factory.mktemp("explained")
     (folder / "tiles").mkdir()
     for tile in sorted(tiles[0].iterdir())[::17]:
         os.link(tile, folder / "tiles" / tile.name)
     (folder / "plan.json").write_text(json.dumps(PLAN))
-    return interpdisc.discover(
+    return interpdisc.run_discover(
         folder / "tiles", "--archive", folder / "archive", "--plan", folder / "plan.json", "--workers", "1"
     )
 
 
-def _explain(interpdisc: Command, result: dict[str, Any], *args: str | Path) -> dict[str, Any]:
+def _explain(interpdisc: CliRunner, result: dict[str, Any], *args: str | Path) -> dict[str, Any]:
     run = Path(result["archive"], "runs", result["run"])
     out, _ = interpdisc("explain", run, *args, "--workers", "1", "--json")
     told: dict[str, Any] = json.loads(out)
@@ -75,23 +84,23 @@ def test_the_run_says_how_it_was_rendered(first: dict[str, Any]) -> None:
 
 
 def test_other_renderings_of_the_same_picks(
-    interpdisc: Command, first: dict[str, Any], checkpoint: Path, tmp_path: Path
+    interpdisc: CliRunner, first: dict[str, Any], checkpoint: Path, tmp_path: Path
 ) -> None:
     """More steps, then a network: the picks stay, each rendering has its own folder, the last one is published."""
     archive = Path(first["archive"])
     vectors = {path: path.stat().st_mtime_ns for path in archive.glob("runs/*/vectors/**/*") if path.is_file()}
     more = _explain(interpdisc, first, "--steps", "3", "--explain", "3")
-    assert picked(more) == picked(first)
+    assert list_picks(more) == list_picks(first)
     assert more["rendering"]["inverter"] == first["rendering"]["inverter"] | {"steps": 3}
     assert _rendered(more) == [1, 2, 3]
 
     network = _explain(interpdisc, first, "--checkpoint", checkpoint, "--out", tmp_path / "out")
-    assert picked(network) == picked(first)
+    assert list_picks(network) == list_picks(first)
     assert network["rendering"]["inverter"] == {"kind": "upconv", "checkpoint": str(checkpoint)}
     assert _rendered(network) == [1, 2, 3], "how many are rendered is as before"
     assert all(isinstance(pick["trusted"], bool) for pick in network["picks"][1:3])
-    run = Run(Place.of(archive), first["run"])
-    made = run.explanations().read(2)
+    run = Run(Location.parse(archive), first["run"])
+    made = run.open_explanations().read(2)
     assert made is not None
     assert made.renderings["control"].shape == (64, 64, 3)
     assert made.threshold == 0.31
@@ -112,7 +121,7 @@ def test_other_renderings_of_the_same_picks(
 
 
 def test_what_cannot_be_right_is_one_sentence(
-    interpdisc: Command, first: dict[str, Any], checkpoint: Path, tmp_path: Path
+    interpdisc: CliRunner, first: dict[str, Any], checkpoint: Path, tmp_path: Path
 ) -> None:
     """One sentence and no traceback, before anything is started or changed."""
     run = Path(first["archive"], "runs", first["run"])
@@ -120,10 +129,18 @@ def test_what_cannot_be_right_is_one_sentence(
     (tmp_path / "text.safetensors").write_text("no tensors")
     before = _settings(run)
     for args, code, sentence in (
-        ([first["archive"]], 2, "is no run: name its folder, ARCHIVE/runs/RUN"),
-        ([run, "--inverter", "magic"], 2, "--inverter is upconv, gradient, refined"),
-        ([run, "--inverter", "upconv", "--steps", "3"], 2, "--steps is of the inverters gradient and refined"),
-        ([run, "--inverter", "gradient", "--checkpoint", checkpoint], 2, "--checkpoint is of the inverters upconv"),
+        ([first["archive"]], 2, "is not a run: give its folder, ARCHIVE/runs/RUN"),
+        ([run, "--inverter", "magic"], 2, "'magic' is not one of 'upconv', 'gradient', 'refined'"),
+        (
+            [run, "--inverter", "upconv", "--steps", "3"],
+            2,
+            "--steps is an option of the inverters gradient and refined",
+        ),
+        (
+            [run, "--inverter", "gradient", "--checkpoint", checkpoint],
+            2,
+            "--checkpoint is an option of the inverters upconv",
+        ),
         ([run, "--inverter", "upconv", "--checkpoint", tmp_path / "none"], 1, "no checkpoint can be read there"),
         ([run, "--checkpoint", tmp_path / "text.safetensors"], 1, "is not an inverter's checkpoint"),
         ([run, "--checkpoint", other], 1, "inverts another representation"),

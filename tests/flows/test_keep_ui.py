@@ -5,11 +5,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.flows.conftest import Command, until
+from tests.flows.conftest import CliRunner, wait_until
 
 
 def test_the_ui_stays_and_is_stopped(
-    interpdisc: Command, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path
+    interpdisc: CliRunner, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path
 ) -> None:
     """With --keep-ui the server outlives its run, a second run uses it, and `stop-ui` ends it."""
     env = {"PREFECT_API_URL": "", "XDG_STATE_HOME": str(tmp_path / "state")}
@@ -24,7 +24,7 @@ def test_the_ui_stays_and_is_stopped(
     assert _answers(address), "a run does not stop a server that it did not start"
     out, _ = interpdisc("stop-ui", **env)
     assert address in out
-    until(lambda: not _answers(address), 30)
+    wait_until(lambda: not _answers(address), 30)
     out, _ = interpdisc("stop-ui", **env)
     assert "no Prefect UI" in out
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploy.runners import MEMORY
-from tests.flows.conftest import CHECKOUT, COMMAND, until
+from deploy.task_runners import MALLOC_ENVIRONMENT
+from tests.flows.conftest import CHECKOUT, COMMAND, wait_until
 
 ENV = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
     "PYTHONPATH": str(CHECKOUT),
     "OMP_NUM_THREADS": "1",
-    **MEMORY,
+    **MALLOC_ENVIRONMENT,
 }
 
 
@@ -58,12 +58,12 @@ def test_a_memory_counts_as_known_and_can_be_taken_back(features: Path, tmp_path
         call("remember", str(features), "mast", name, "--where", where, "--memory", str(archive))
     call("forget", str(archive), "mast", "bad")
     some = [features, "-n", 25, "-k", 10, "--where", "row >= 4000"]
-    horizon = select(*some, "--horizon", "mast", "--memory", archive, "--out", tmp_path / "a")
+    horizon = select(*some, "--stratum", "mast", "--memory", archive, "--out", tmp_path / "a")
     known = select(*some, "--background", features, "--background-where", "row < 1500", "--out", tmp_path / "b")
     assert [pick["id"] for pick in horizon["picks"]] == [pick["id"] for pick in known["picks"]]
     np.testing.assert_allclose(*([pick["score"] for pick in one["picks"]] for one in (horizon, known)), rtol=1e-9)
     assert horizon["horizon"] == {"stratum": "mast", "batches": ["sol-9", "sol-10"], "count": 1500}
-    last = select(*some, "--horizon", "mast", "--memory", archive, "--last", 1, "--out", tmp_path / "c")
+    last = select(*some, "--stratum", "mast", "--memory", archive, "--last", 1, "--out", tmp_path / "c")
     assert last["horizon"]["batches"] == ["sol-10"]
     alone = select(
         *some, "--background", features, "--background-where", "row >= 900 and row < 1500", "--out", tmp_path / "d"
@@ -79,11 +79,15 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list["subprocess.Popen[bytes]
     run = [sys.executable, "-m"]
     log = (tmp_path / "cluster.log").open("w")
     processes = [
-        subprocess.Popen([*run, "distributed.cli.dask_scheduler", *here, "--port", "0", "--scheduler-file", file],
-                         env=ENV, stdout=log, stderr=log)
-    ]  # fmt: skip
+        subprocess.Popen(
+            [*run, "distributed.cli.dask_scheduler", *here, "--port", "0", "--scheduler-file", file],
+            env=ENV,
+            stdout=log,
+            stderr=log,
+        )
+    ]
     try:
-        until(file.exists)
+        wait_until(file.exists)
         address = json.loads(file.read_text())["address"]
         for _ in range(2):
             command = [*run, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *here]
@@ -131,7 +135,7 @@ def test_workers_look_at_the_rows_and_one_dies(
         state = out / "selection.json"
         return len(json.loads(state.read_text()).get("rows", [])) if state.exists() else 0
 
-    until(made)
+    wait_until(made)
     workers[0].send_signal(signal.SIGKILL)
     then = made()
     answer, _ = running.communicate(timeout=240)

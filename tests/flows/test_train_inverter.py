@@ -13,17 +13,21 @@ import pytest
 from PIL import Image
 
 from interpdisc_core.inverters import UpConv
-from interpdisc_core.inverters.checkpoint import Card, card_of
+from interpdisc_core.inverters.checkpoint import CheckpointMetadata, parse_checkpoint_metadata
 from interpdisc_core.representations import PixelValues
-from interpdisc_core.storage import Place
-from interpdisc_core.training.samples import ROWS
-from tests.flows.conftest import CHECKOUT, Command, until
+from interpdisc_core.storage.location import Location
+from interpdisc_core.training.sample_sheet import SHEET_ROWS
+from tests.flows.conftest import CHECKOUT, CliRunner, wait_until
 
 KINDS = ("astronaut", "brick", "chelsea", "coffee", "hubble_deep_field", "rocket")
 RECIPE = {
-    "representation": {"kind": "pixels", "side": 8}, "generator": {"kind": "light", "size": 64}, "validation": 0.2,
-    "epoch": 32, "batch": 8, "feature": 0,
-}  # fmt: skip
+    "representation": {"kind": "pixels", "side": 8},
+    "generator": {"kind": "light", "size": 64},
+    "validation": 0.2,
+    "epoch": 32,
+    "batch": 8,
+    "feature": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _train(interpdisc: Command, *args: str | Path) -> dict[str, Any]:
+def _train(interpdisc: CliRunner, *args: str | Path) -> dict[str, Any]:
     out, _ = interpdisc("train-inverter", *args, "--workers", "1", "--json")
     result: dict[str, Any] = json.loads(out)
     return result
@@ -58,19 +62,32 @@ def asked(few: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("trained")
     out = os.path.relpath(folder / "out" / "small.safetensors", CHECKOUT)
     return [
-        few, "--archive", folder / "archive", "--out", out, "--recipe", recipe, "--held-out", "cups='coffee' in id",
-        "--held-out", "walls='brick' in id", "--about", "tiles of photos", "--licence", "CC0-1.0",
-    ]  # fmt: skip
+        few,
+        "--archive",
+        folder / "archive",
+        "--out",
+        out,
+        "--recipe",
+        recipe,
+        "--held-out",
+        "cups='coffee' in id",
+        "--held-out",
+        "walls='brick' in id",
+        "--data-description",
+        "tiles of photos",
+        "--license",
+        "CC0-1.0",
+    ]
 
 
 @pytest.fixture(scope="module")
-def trained(interpdisc: Command, asked: list[str | Path]) -> dict[str, Any]:
+def trained(interpdisc: CliRunner, asked: list[str | Path]) -> dict[str, Any]:
     """The result of two epochs."""
     return _train(interpdisc, *asked, "--epochs", "2")
 
 
-def _card(result: dict[str, Any]) -> Card:
-    return card_of(Path(result["checkpoint"]).read_bytes(), result["checkpoint"])
+def _card(result: dict[str, Any]) -> CheckpointMetadata:
+    return parse_checkpoint_metadata(Path(result["checkpoint"]).read_bytes(), result["checkpoint"])
 
 
 def test_the_checkpoint_inverts_and_says_where_it_comes_from(
@@ -82,7 +99,7 @@ def test_the_checkpoint_inverts_and_says_where_it_comes_from(
     assert pictures.shape == (3, 64, 64, 3)
     card = _card(trained)
     assert card.command.startswith("interpdisc train-inverter ")
-    for word in (str(few), str(asked[4]), "--epochs 2", "--licence CC0-1.0"):
+    for word in (str(few), str(asked[4]), "--epochs 2", "--license CC0-1.0"):
         assert word in card.command, "paths stand there as they were given"
     assert (card.licence, card.data["what"]) == ("CC0-1.0", "tiles of photos")
     assert card.data["images"] == trained["images"] == 16 - round(0.2 * 16)
@@ -94,7 +111,7 @@ def test_the_checkpoint_inverts_and_says_where_it_comes_from(
 
 
 def test_it_goes_on_and_does_nothing_twice(
-    interpdisc: Command, trained: dict[str, Any], asked: list[str | Path]
+    interpdisc: CliRunner, trained: dict[str, Any], asked: list[str | Path]
 ) -> None:
     """One epoch more trains one epoch more; the same command again trains and scores nothing."""
     archive = Path(trained["archive"])
@@ -135,9 +152,9 @@ def test_the_prefect_ui_has_what_people_watch(trained: dict[str, Any], server: s
     assert [row["epoch"] for row in json.loads(newest["epochs"]["data"])] == [1, 2]
     assert "cups" in newest["scores"]["data"]
     tasks = {task["name"] for task in _post(server, "task_runs/filter", where)}
-    assert {"train epoch 1", "train epoch 2", "prepare validation", "prepare held-out-cups"} <= tasks
+    assert {"train epoch 1", "train epoch 2", "prepare examples validation", "prepare examples held-out-cups"} <= tasks
     sheet = Image.open(Path(trained["archive"], "training", trained["training"], "samples", "0002.png"))
-    assert sheet.height > len(ROWS) * 64
+    assert sheet.height > len(SHEET_ROWS) * 64
 
 
 def _post(server: str, path: str, body: dict[str, Any]) -> Any:
@@ -149,7 +166,7 @@ def _post(server: str, path: str, body: dict[str, Any]) -> Any:
 
 
 def test_a_whole_archive_is_a_source(
-    interpdisc: Command, trained: dict[str, Any], asked: list[str | Path], tmp_path: Path
+    interpdisc: CliRunner, trained: dict[str, Any], asked: list[str | Path], tmp_path: Path
 ) -> None:
     """The ready images of another archive: the same images, so the same training, and nothing is listed anew."""
     args = [trained["archive"], "--archive", tmp_path / "archive", "--out", tmp_path / "other.safetensors", *asked[5:]]
@@ -168,15 +185,15 @@ def test_a_whole_archive_is_a_source(
         (["--held-out", "a==3"], "write NAME=EXPR"),
         (["--held-out", "cups='brick' in id"], "two sets 'cups'"),
         (["--representation", "fc8"], "fc8: cannot be read"),
-        (["--generator", "heavy"], "--generator is"),
-        (["--batch", "0"], "batch must be at least 1"),
-        (["--recipe", "{bad}"], "bad.json: epock"),
-        (["--held-out", "none='nowhere' in id"], "is true of none of the 24 images"),
+        (["--generator", "heavy"], "'heavy' is not one of 'light'"),
+        (["--batch-size", "0"], "Invalid value for '--batch-size'"),
+        (["--recipe", "{bad}"], "bad.json: there is no field 'epock'; did you mean 'epoch'"),
+        (["--held-out", "none='nowhere' in id"], "matches none of the 24 images"),
         (["--where", "sol > 3"], "there is no field 'sol'"),
     ],
 )
 def test_what_cannot_be_right_is_one_sentence(
-    interpdisc: Command, asked: list[str | Path], tmp_path: Path, args: list[str], sentence: str
+    interpdisc: CliRunner, asked: list[str | Path], tmp_path: Path, args: list[str], sentence: str
 ) -> None:
     """Exit code 2, one sentence that says what and where, no traceback; whoever finds it, the command or a worker."""
     bad = tmp_path / "bad.json"
@@ -189,7 +206,7 @@ def test_what_cannot_be_right_is_one_sentence(
 
 
 @pytest.mark.slow
-def test_kill_9_and_the_same_command(interpdisc: Command, few: Path, recipe: Path, tmp_path: Path) -> None:
+def test_kill_9_and_the_same_command(interpdisc: CliRunner, few: Path, recipe: Path, tmp_path: Path) -> None:
     """Killed while it prepares, in its first epoch and later, it ends in the very bytes of an undisturbed training."""
     longer = tmp_path / "longer.json"
     longer.write_text(json.dumps(RECIPE | {"epoch": 256}))
@@ -210,16 +227,18 @@ def test_kill_9_and_the_same_command(interpdisc: Command, few: Path, recipe: Pat
         return len(json.loads(state.read_text())) if state.exists() else 0
 
     moments: tuple[Callable[[], object], ...] = (
-        lambda: list(folder.glob("examples/*/roll.parquet")), lambda: marks("train") > 0, lambda: epochs() >= 1,
+        lambda: list(folder.glob("examples/*/roll.parquet")),
+        lambda: marks("train") > 0,
+        lambda: epochs() >= 1,
         lambda: epochs() >= 2,
-    )  # fmt: skip
+    )
     for moment in moments:
         job = interpdisc.start("train-inverter", *args("killed"), "--workers", "1", "--json")
-        until(lambda moment=moment, job=job: moment() or job.process.poll() is not None, 300)  # type: ignore[misc]
+        wait_until(lambda moment=moment, job=job: moment() or job.process.poll() is not None, 300)  # type: ignore[misc]
         if (
             job.process.poll() is not None
         ):  # a fast machine was done before it could be killed: that must have gone well
-            assert job.process.returncode == 0, job.finish()
+            assert job.process.returncode == 0, job.wait()
             continue
         job.kill_tree()
         shutil.rmtree(folder / "progress", ignore_errors=True)
@@ -229,4 +248,4 @@ def test_kill_9_and_the_same_command(interpdisc: Command, few: Path, recipe: Pat
         assert one.read_bytes() == two.read_bytes()
     assert ended["scores"] == straight["scores"]
     assert [epoch["score"] for epoch in ended["epochs"]] == [epoch["score"] for epoch in straight["epochs"]]
-    assert Place.of(ended["archive"]).exists("training/" + ended["training"] + "/samples/0003.png")
+    assert Location.parse(ended["archive"]).exists("training/" + ended["training"] + "/samples/0003.png")

@@ -1,5 +1,0 @@
-"""`python -m deploy` is the command line."""
-
-from deploy.cli import main
-
-main()

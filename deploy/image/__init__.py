@@ -1,0 +1,1 @@
+"""Files of the container image, and what builds it."""

@@ -1,1 +1,0 @@
-"""The evaluation lab: does a method find what matters in labelled images, and better than others?"""

@@ -1,0 +1,1 @@
+"""Tests of decoding images: formats, stretch, tiles, artefacts."""

@@ -1,0 +1,1 @@
+"""Tests of metadata: records, product names, observations, expressions."""

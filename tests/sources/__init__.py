@@ -1,0 +1,1 @@
+"""Tests of sources: files, lists, shards, labels."""
