@@ -295,5 +295,5 @@ def test_settings_of_another_store_that_do_not_fit_are_a_sentence(monkeypatch: p
     for name in [name for name in os.environ if name.startswith("AZURE_")]:
         monkeypatch.delenv(name)
     remote_files._make_object_filesystem.cache_clear()
-    with pytest.raises(StoreError, match="az://: its store cannot be opened: .* check its variables"):
+    with pytest.raises(StoreError, match=r"az://: its store cannot be opened: .* check its variables"):
         check_sources(["az://container/p"])
