@@ -130,8 +130,12 @@ class ConstrainedSelection:
         self._picks_by_group[self._groups[row]] += 1
         self._close_group_if_spent(self._groups[row])
 
+    def compute_weight_direction(self, choice: Choice) -> FloatArray | None:
+        """See `interpdisc_core.selectors.Selection`."""
+        return self.selection.compute_weight_direction(choice)
+
     def counters(self) -> dict[str, Any]:
-        """See `interpdisc_core.selectors.DemudSelection`."""
+        """See `interpdisc_core.selectors.Selection`."""
         return self.selection.counters()
 
     def _close_group_if_spent(self, group: str) -> None:

@@ -1,6 +1,8 @@
-"""The vectors of picks, as a run or a selection keeps them: the Zarr array `vectors` (picks, 3, d) float64.
+"""The vectors of picks, as a run or a selection keeps them: the Zarr array `vectors` (picks, 4, d) float64.
 
-Row 0 of a pick is x, row 1 is x̂, row 2 is the mean μ in a run and the residual x − x̂ in a selection of features alone.
+Row 0 of a pick is x, row 1 is x̂, row 2 is the mean μ in a run and the residual x − x̂ in a selection of features alone, row
+3 the direction of weights (see `interpdisc_core.selectors.seen_weights`). What a selector does not have is NaN. Version 0.2
+had no row 3.
 A chunk holds the picks between two checkpoints. Zarr writes a chunk whole or not at all. The state of the selection, which
 is written after them, has a digest of the vectors of each pick.
 """
@@ -20,6 +22,7 @@ from interpdisc_core.storage.zarr_store import get_zarr_store, translate_array_e
 
 STATE_FILE = "selection.json"
 """The state of the selection, in the same folder."""
+VECTORS_PER_PICK = 4
 PICKS_PER_CHECKPOINT = 10
 """Picks between two checkpoints of a selection."""
 
@@ -29,8 +32,8 @@ def create_vectors(location: Location, picks: int, dimension: int) -> None:
     with translate_write_errors(location.url):
         zarr.create_array(
             **get_zarr_store(location, "vectors"),
-            shape=(picks, 3, dimension),
-            chunks=(PICKS_PER_CHECKPOINT, 3, dimension),
+            shape=(picks, VECTORS_PER_PICK, dimension),
+            chunks=(PICKS_PER_CHECKPOINT, VECTORS_PER_PICK, dimension),
             dtype="float64",
             fill_value=float("nan"),
             overwrite=True,
@@ -48,7 +51,7 @@ def open_vectors(location: Location) -> "zarr.Array[Any]":
 
 
 def read_vectors(location: Location, rank: int) -> FloatArray:
-    """The vectors (3, d) float64 of a pick.
+    """The vectors (4, d) float64 of a pick; (3, d) of one that an earlier version made.
 
     Raises:
         DamageError: If they are not those that were written.
@@ -93,7 +96,7 @@ def _describe_damage(location: Location, rank: int) -> str:
 
 
 def write_vectors(location: Location, first: int, vectors: npt.NDArray[np.float64]) -> None:
-    """Write the vectors (m, 3, d) of the picks from index `first` (from 0), a multiple of `PICKS_PER_CHECKPOINT`."""
+    """Write the vectors (m, 4, d) of the picks from index `first` (from 0), a multiple of `PICKS_PER_CHECKPOINT`."""
     with translate_write_errors(location.url):
         open_vectors(location)[first : first + len(vectors)] = vectors
 

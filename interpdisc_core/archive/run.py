@@ -204,8 +204,17 @@ class Run:
         Raises:
             DamageError: If they are not those that the selection wrote.
         """
-        x, expected, mean = read_vectors(self.location, rank)
+        x, expected, mean = read_vectors(self.location, rank)[:3]
         return x, expected, mean
+
+    def read_weight_direction(self, rank: int) -> FloatArray | None:
+        """The direction of weights (d,) of a pick; None if its expectation has none, or if an earlier version made it.
+
+        Raises:
+            DamageError: If it is not the one that the selection wrote.
+        """
+        vectors = read_vectors(self.location, rank)
+        return vectors[3] if len(vectors) > 3 and not np.isnan(vectors[3]).any() else None
 
     @property
     def rendering(self) -> RenderingOptions:

@@ -186,6 +186,7 @@ def _make_picks(
         candidates.rows,
         peek=selection.peek,
         learn=selection.learn,
+        compute_weight_direction=selection.compute_weight_direction,
         third_vector="mean",
         on_progress=on_progress,
     )

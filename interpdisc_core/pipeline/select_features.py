@@ -4,7 +4,7 @@ No image is read. The folder holds:
 
     result.json        settings, picks and cost
     picks.csv          rank, row, id, label, score, near_ties
-    vectors            Zarr (picks, 3, d) float64: x, x̂ and the residual x − x̂ of each pick
+    vectors            Zarr (picks, 4, d) float64: x, x̂, the residual x − x̂ and the direction of weights of each pick
     selection.json     the checkpoint: the same command resumes from it; a larger number of picks extends the
                        selection, a smaller one shortens it
 
@@ -134,7 +134,10 @@ def select_rows(
             **_describe_picks(options, table, known, state, target_count),
             "resumed_at": resumed_at,
             "counters": counters,
-            "vectors": {"address": f"{location.url}/vectors", "order": ["x", "expected", "residual"]},
+            "vectors": {
+                "address": f"{location.url}/vectors",
+                "order": ["x", "expected", "residual", "weight_direction"],
+            },
             "out": location.url,
             "timings": clock.laps,
             "environment": collect_environment(),
@@ -173,6 +176,7 @@ def _make_picks(
         rows,
         peek=selection.peek,
         learn=lambda row: (selection.skip if row in interesting else selection.learn)(row),
+        compute_weight_direction=selection.compute_weight_direction,
         third_vector="residual",
         on_progress=lambda count: on_progress(count, target_count),
     )

@@ -68,8 +68,8 @@ class SelectionCheckpoint:
             payload = self.location.read_checked_json(STATE_FILE)
             if payload["over"] != self.inputs_digest:
                 return None
-            count, _, stored_dimension = pick_vectors.open_vectors(self.location).shape
-            if count < len(payload["rows"]) or stored_dimension != dimension:
+            count, *stored_shape = pick_vectors.open_vectors(self.location).shape
+            if count < len(payload["rows"]) or stored_shape != [pick_vectors.VECTORS_PER_PICK, dimension]:
                 return None
             digests = pick_vectors.check_vectors(self.location)
             rows = np.searchsorted(self.numbers, payload["rows"])
@@ -88,7 +88,7 @@ class SelectionCheckpoint:
         return state
 
     def write(self, state: SelectionState, unsaved_vectors: list[FloatArray]) -> None:
-        """Write the vectors (3, d) of the latest picks, then the state that counts them."""
+        """Write the vectors (4, d) of the latest picks, then the state that counts them."""
         if unsaved_vectors:
             first = len(state.rows) - len(unsaved_vectors)
             pick_vectors.write_vectors(self.location, first, np.array(unsaved_vectors))
@@ -116,6 +116,7 @@ def extend_picks(
     *,
     peek: Callable[[], Choice | None],
     learn: Callable[[int], None],
+    compute_weight_direction: Callable[[Choice], FloatArray | None],
     third_vector: Literal["mean", "residual"],
     on_progress: Callable[[int], None],
 ) -> None:
@@ -128,6 +129,7 @@ def extend_picks(
         rows: (n, d) features of the candidates.
         peek: The next pick, or None if nothing is new any more.
         learn: Learns a pick, so that what resembles it is no longer new.
+        compute_weight_direction: The direction of weights of the choice that `peek` returned last.
         third_vector: Which vector of a choice is kept after x and x̂.
         on_progress: Called with the number of picks after each.
     """
@@ -145,15 +147,15 @@ def extend_picks(
         state.rows.append(int(choice.row))
         state.scores.append(float(choice.score))
         state.near_ties.append(int(choice.near_ties))
-        unsaved_vectors.append(_stack_vectors(choice, rows, third_vector))
+        unsaved_vectors.append(_stack_vectors(choice, compute_weight_direction(choice), rows, third_vector))
         if len(state.rows) % PICKS_PER_CHECKPOINT == 0 or len(state.rows) == target_count:
             checkpoint.write(state, unsaved_vectors)
             unsaved_vectors = []
         on_progress(len(state.rows))
 
 
-def _stack_vectors(choice: Choice, rows: Rows, third_vector: str) -> FloatArray:
-    """x, x̂ and a third vector of a pick (3, d); the latter two are NaN if the selector predicts nothing."""
+def _stack_vectors(choice: Choice, direction: FloatArray | None, rows: Rows, third_vector: str) -> FloatArray:
+    """x, x̂, a third vector and the direction of weights of a pick (4, d); NaN for those that the selector has not."""
     x = gather_float64(rows, np.array([choice.row]))[0]
-    others: list[Any] = [choice.expected, getattr(choice, third_vector)]
+    others: list[Any] = [choice.expected, getattr(choice, third_vector), direction]
     return np.array([x, *(np.full_like(x, np.nan) if vector is None else vector for vector in others)])

@@ -44,6 +44,9 @@ class Selection(Protocol):
     def skip(self, row: int) -> None:
         """Take `row` without learning it. Raises ValueError if it was taken before."""
 
+    def compute_weight_direction(self, choice: Choice) -> FloatArray | None:
+        """The direction of weights of a choice that `peek` returned last; see `Choice`. None if it has none."""
+
     def counters(self) -> dict[str, Any]:
         """What the selection cost so far, as JSON; its fields depend on the selector."""
 

@@ -16,8 +16,8 @@ from interpdisc_core.selectors.decision import Choice
 from interpdisc_core.selectors.prior import Prior
 from interpdisc_core.selectors.rows import Rows, as_rows, gather_float64
 
-ExplainFunction = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
-"""A row x (d,) to x̂, x − x̂ and μ (d,)."""
+ExplainFunction = Callable[[int, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+"""A row's index and its values x (d,) to x̂, x − x̂ and μ (d,)."""
 
 
 class Ranking(NamedTuple):
@@ -58,6 +58,10 @@ class InMemorySelection:
         """See `Selection.skip`."""
         self.take(row)
 
+    def compute_weight_direction(self, choice: Choice) -> FloatArray | None:
+        """See `Selection.compute_weight_direction`."""
+        return choice.weight_direction
+
     def counters(self) -> dict[str, Any]:
         """rows: how many it holds; seconds: spent on scores."""
         return {"rows": len(self.is_free), "seconds": {"score": round(self.seconds, 4)}}
@@ -92,7 +96,9 @@ class RankedSelection(InMemorySelection):
         best = find_highest(scores, self.is_free)
         if best is None:
             return None
-        return Choice(*best, *explain(gather_float64(self._rows, np.array([best[0]]))[0])) if explain else Choice(*best)
+        if explain is None:
+            return Choice(*best)
+        return Choice(*best, *explain(best[0], gather_float64(self._rows, np.array([best[0]]))[0]))
 
     def learn(self, row: int) -> None:
         """See `Selection.learn`."""

@@ -76,7 +76,7 @@ class _AutoencoderNetwork:
         scores: FloatArray = np.einsum("nd,nd->n", residuals, residuals)
         return scores
 
-    def explain(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def explain(self, _row: int, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """x̂, x − x̂ and μ (d,) of one row x (d,)."""
         residual = self.compute_residuals(x[None])[0]
         return x - residual, residual, self.mean

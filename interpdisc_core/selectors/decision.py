@@ -31,6 +31,8 @@ class Choice:
         expected: x̂ (d,); None, as the next two, if the selector has no expectation.
         residual: x − x̂ (d,).
         mean: μ (d,) of the model.
+        weight_direction: z (d,), if x̂ is made of n items seen of which the model is a fit: the weight of an item s in x̂
+            is 1/n + (s − μ)·z. See `interpdisc_core.selectors.seen_weights`.
     """
 
     row: int
@@ -39,6 +41,7 @@ class Choice:
     expected: FloatArray | None = None
     residual: FloatArray | None = None
     mean: FloatArray | None = None
+    weight_direction: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Subspace:
     axes: FloatArray
     in_basis: tuple[FloatArray, FloatArray] | None = None
     """Mean (t,) and axes (q, t) in the coordinates of a common basis, if there is one."""
+    singular_values: FloatArray | None = None
+    """(q,), above 0, if the axes are singular vectors of the centered items seen; None if they are not, or not known."""
 
     def compare(self, other: "Subspace") -> tuple[FloatArray, FloatArray, FloatArray, float]:
         """U U'ᵀ (q, q'), U'(μ − μ') (q',), U(μ − μ') (q,) and |μ − μ'|, where primed are `other`'s."""
@@ -76,14 +81,26 @@ class Subspace:
         residual[missing] = 0.0
         return residual
 
-    def explain(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """x̂, x − x̂ and μ (d,) of one row x (d,); at a missing value x̂ is what the model expects."""
+    def explain(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]:
+        """x̂, x − x̂, μ and the direction of weights (d,) of one row x (d,); see `Choice`.
+
+        At a missing value x̂ is what the model expects.
+        """
         residual = self.compute_residual(x)
         missing = np.isnan(x)
+        direction = self._compute_weight_direction(np.where(missing, 0.0, x - self.mean))
         if not missing.any():
-            return x - residual, residual, self.mean
+            return x - residual, residual, self.mean, direction
         z = np.where(missing, 0.0, x - self.mean)
-        return self.mean + self.axes.T @ (self.axes @ z), residual, self.mean
+        return self.mean + self.axes.T @ (self.axes @ z), residual, self.mean, direction
+
+    def _compute_weight_direction(self, z: FloatArray) -> FloatArray | None:
+        """V S⁻² Vᵀ z (d,) of a centered row z (d,), for axes Vᵀ; None if there are no singular values."""
+        if self.singular_values is None:
+            return None
+        # Divided twice: the square of a small value might not be a number that float64 holds.
+        direction: FloatArray = self.axes.T @ (self.axes @ z / self.singular_values / self.singular_values)
+        return direction
 
 
 @dataclass(frozen=True, eq=False)

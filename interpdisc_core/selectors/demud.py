@@ -151,6 +151,7 @@ class DemudSelection:
             self.rank = max(1, int(np.searchsorted(energy, energy_target)) + 1)
         max_rank = self.rank if options.method == "incremental" else None
         self.model = LowRankModel(max_rank)
+        self._seen_items = _SeenItems(summary) if options.method == "incremental" else None
         if summary.count:
             summary = Prior(summary.count, summary.mean, summary.values[:max_rank], summary.axes[:max_rank])
             self.basis = Basis(summary.mean, summary.axes)
@@ -187,6 +188,8 @@ class DemudSelection:
         if self.basis is None:
             self.basis = Basis(x, np.empty((0, len(x))))
         self.total, self.count = self.total + x, self.count + 1
+        if self._seen_items is not None:
+            self._seen_items.add(x)
         self.model.learn(self.basis.extend(x, RANK_RTOL * self.model.max_singular_value))
         self._model_seconds += time.perf_counter() - start_time
 
@@ -194,6 +197,15 @@ class DemudSelection:
         """Take `row` without learning it: similar rows stay new. Raises ValueError if it was taken."""
         self.search.drop_row(row)
         self._is_choice_current, self._seek_row = False, None
+
+    @single_blas_thread
+    def compute_weight_direction(self, choice: Choice) -> FloatArray | None:
+        """See `Selection.compute_weight_direction`."""
+        if choice.weight_direction is not None or self._seen_items is None or not self.count:
+            return choice.weight_direction
+        assert choice.expected is not None
+        assert choice.mean is not None
+        return self._seen_items.compute_weight_direction(choice.expected - choice.mean)
 
     def counters(self) -> dict[str, Any]:
         """What the selection cost so far; see `CandidateSearch.counters`."""
@@ -220,8 +232,10 @@ class DemudSelection:
         if self.options.variance is not None and not self.prior.count:
             self._fit_all_rows()
         start_time = time.perf_counter()
-        mean, axes = self.model.get_subspace(len(self.basis.axes), self.rank)
-        model = Subspace(self.total / self.count, axes @ self.basis.axes, (mean, axes))
+        mean, axes, values = self.model.get_subspace(len(self.basis.axes), self.rank)
+        # Those of a model that forgets are not singular vectors of the items.
+        singular_values = values if self.options.method == "full" else None
+        model = Subspace(self.total / self.count, axes @ self.basis.axes, (mean, axes), singular_values)
         self._model_seconds += time.perf_counter() - start_time
         return model
 
@@ -229,7 +243,9 @@ class DemudSelection:
         if self._static_model is None:
             prior = self.prior
             self._static_model = (
-                Subspace(prior.mean, prior.axes[: self.rank]) if prior.count else self._fit_all_rows()[0]
+                Subspace(prior.mean, prior.axes[: self.rank], singular_values=prior.values[: self.rank])
+                if prior.count
+                else self._fit_all_rows()[0]
             )
         return self._static_model
 
@@ -259,7 +275,8 @@ class DemudSelection:
             return Choice(row, 0.0, 0, x, np.zeros_like(x), x)
         if start == "svd":
             return self.search.find_best(*self._fit_all_rows())
-        return self.search.find_best(Subspace(self.search.compute_mean(), np.empty((0, self.rows.shape[1]))))
+        axes = np.empty((0, self.rows.shape[1]))
+        return self.search.find_best(Subspace(self.search.compute_mean(), axes, singular_values=np.empty(0)))
 
     def _choose_nearest(self, row: int) -> Choice | None:
         """The row nearest to `row`, which is of interest, explained by the present model."""
@@ -281,3 +298,38 @@ class DemudSelection:
         """x (d,) of a row, with missing values replaced by the mean of the rows that have them."""
         x = self.search.read_row(row)
         return np.where(np.isnan(x), self.search.compute_mean(), x) if np.isnan(x).any() else x
+
+
+class _SeenItems:
+    """The SVD of everything seen, beside a model that forgets. It is brought up to date only when it is asked."""
+
+    def __init__(self, prior: Prior) -> None:
+        self._prior, self._pending = prior, list[FloatArray]()
+        self._model: LowRankModel | None = None
+        self._basis: Basis | None = None
+
+    def add(self, x: FloatArray) -> None:
+        """Add an item (d,)."""
+        self._pending.append(x)
+
+    def compute_weight_direction(self, deviation: FloatArray) -> FloatArray:
+        """(CᵀC)⁺ (x̂ − μ) (d,) for the centered items C (n, d) and x̂ − μ (d,), a combination of them.
+
+        The weights 1/n + (s − μ)·z are then those of least squares.
+        """
+        if self._model is None:
+            self._model = LowRankModel(None)
+            if self._prior.count:
+                self._basis = Basis(self._prior.mean, self._prior.axes)
+                self._model.load_prior(self._prior)
+        for x in self._pending:
+            if self._basis is None:
+                self._basis = Basis(x, np.empty((0, len(x))))
+            self._model.learn(self._basis.extend(x, RANK_RTOL * self._model.max_singular_value))
+        self._pending.clear()
+        assert self._basis is not None
+        size = len(self._basis.axes)
+        _, axes, values = self._model.get_subspace(size, size)
+        coordinates = axes @ (self._basis.axes @ deviation)
+        direction: FloatArray = self._basis.axes.T @ (axes.T @ (coordinates / values / values))
+        return direction

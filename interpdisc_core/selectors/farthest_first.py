@@ -23,6 +23,8 @@ from interpdisc_core.settings import settings
 class FarthestFirst:
     """Score: min |x − s|² over all s seen, i.e. the prior and earlier picks; the lowest row among equal ones.
 
+    What is expected of a row is the nearest item seen.
+
     Gonzalez 1985, "Clustering to minimize the maximum intercluster distance". It stops when every row left equals one
     that was seen. Loads all rows into memory, N x d float64, and compares all of them with each pick.
 
@@ -56,33 +58,45 @@ class FarthestFirst:
 
 
 class _FarthestFirstSelection(InMemorySelection):
-    """scores (N,): squared distances to the nearest item seen; infinite while none was."""
+    """scores (N,): squared distances to the nearest item seen; infinite while none was.
+
+    nearest (N,): that item, as an index into the prior's items (n0, d) and behind them the rows.
+    """
 
     def __init__(self, options: FarthestFirst, values: FloatArray, items: FloatArray) -> None:
         super().__init__(len(values))
-        self.options, self.values = options, values
-        self.scores = np.full(len(values), np.inf)
+        self.options, self.values, self.items = options, values, items
+        self.scores, self.nearest = np.full(len(values), np.inf), np.zeros(len(values), dtype=np.intp)
         self.is_first = not len(items)
         if len(items):
             start_time = time.perf_counter()
-            self.scores = compute_squared_distances(values, items, find_neighbors(values, items, 1))[:, 0]
+            neighbors = find_neighbors(values, items, 1)
+            self.scores, self.nearest = compute_squared_distances(values, items, neighbors)[:, 0], neighbors[:, 0]
             self.seconds += time.perf_counter() - start_time
 
     def peek(self) -> Choice | None:
         if self.is_first:
             return self._choose_first()
         best = find_highest(self.scores, self.is_free)
-        return None if best is None or best[1] == 0.0 else Choice(*best)
+        return None if best is None or best[1] == 0.0 else Choice(*best, *self._explain(best[0]))
 
     def learn(self, row: int) -> None:
         self.take(row)
         start_time = time.perf_counter()
-        np.minimum(self.scores, _squared_distances_to(self.values, self.values[row]), out=self.scores)
+        squares = _squared_distances_to(self.values, self.values[row])
+        self.nearest[squares < self.scores] = len(self.items) + row
+        np.minimum(self.scores, squares, out=self.scores)
         self.is_first = False
         self.seconds += time.perf_counter() - start_time
 
     def absorb(self, row: int) -> None:
         self.learn(row)
+
+    def _explain(self, row: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """x̂, x − x̂ and μ (d,) of a row: x̂ and μ are the nearest item seen."""
+        nearest = int(self.nearest[row])
+        item = self.items[nearest] if nearest < len(self.items) else self.values[nearest - len(self.items)]
+        return item, self.values[row] - item, item
 
     def _choose_first(self) -> Choice | None:
         """The first pick. It is always made: if nothing was seen, the first image is new."""

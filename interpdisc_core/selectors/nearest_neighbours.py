@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from interpdisc_core._types import FloatArray
+from interpdisc_core.selectors._in_memory import canonical_order
 from interpdisc_core.selectors._ranked import Ranking, RankOnce
 from interpdisc_core.selectors.neighbors import compute_squared_distances, find_neighbors
 from interpdisc_core.settings import settings
@@ -17,7 +18,8 @@ class NearestNeighbours(RankOnce):
 
     `kth` is the score of Ramaswamy, Rastogi & Shim 2000, "Efficient algorithms for mining outliers from large data
     sets"; `mean` that of Angiulli & Pizzuti 2002. Neighbors are the items of the prior or, without one, all other rows.
-    If there are fewer than k, all of them count; a row without any has score 0.
+    If there are fewer than k, all of them count; a row without any has score 0. What is expected of a row is the mean of
+    its neighbors.
 
     Attributes:
         k: Neighbors that count.
@@ -34,7 +36,14 @@ class NearestNeighbours(RankOnce):
         neighbors = find_neighbors(values, reference, self.k)
         if not neighbors.shape[1]:
             return Ranking(np.zeros(len(values)))
-        squares = compute_squared_distances(values, values if reference is None else reference, neighbors)
+        items = values if reference is None else reference
+        squares = compute_squared_distances(values, items, neighbors)
         # Sorted, since the order in which the search returns them is up to rounding, and a sum depends on the order.
         distances = np.sort(np.sqrt(squares), axis=1)
-        return Ranking(distances[:, -1] if self.of == "kth" else distances.mean(axis=1))
+
+        def explain(row: int, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            nearest = items[neighbors[row]]
+            expected = nearest[canonical_order(nearest)].mean(axis=0)
+            return expected, x - expected, expected
+
+        return Ranking(distances[:, -1] if self.of == "kth" else distances.mean(axis=1), explain)

@@ -52,5 +52,8 @@ class _RandomSelection:
     def skip(self, row: int) -> None:
         self.learn(row)
 
+    def compute_weight_direction(self, choice: Choice) -> FloatArray | None:
+        return choice.weight_direction
+
     def counters(self) -> dict[str, Any]:
         return {}

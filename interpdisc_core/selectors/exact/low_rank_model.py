@@ -45,10 +45,14 @@ class LowRankModel:
         self.count += 1
         self.mean = mean + step / self.count
 
-    def get_subspace(self, size: int, rank: int) -> tuple[FloatArray, FloatArray]:
-        """Mean (size,) and the leading directions (q, size), q at most `rank`, null directions dropped."""
+    def get_subspace(self, size: int, rank: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Mean (size,), the leading directions (q, size) and their singular values (q,).
+
+        q is at most `rank`; null directions are dropped.
+        """
         direction_count = min(rank, int((self.singular_values > RANK_RTOL * self.max_singular_value).sum()))
-        return _pad_columns(self.mean, size), _pad_columns(self.axes[:direction_count], size)
+        axes, values = self.axes[:direction_count], self.singular_values[:direction_count]
+        return _pad_columns(self.mean, size), _pad_columns(axes, size), values
 
     def _truncate(self, values: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self.max_rank is None:

@@ -112,7 +112,7 @@ def fit_leading_subspace(
     """
     count, dimension = rows.shape
     mean = center + moments_about_center.sum / max(count, 1)
-    model = Subspace(mean, np.empty((0, dimension)))
+    model = Subspace(mean, np.empty((0, dimension)), singular_values=np.empty(0))
     limit = min(dimension, count) if variance is not None else min(rank, dimension, count)
     if not limit or (rank == 0 and variance is None):
         return model, 0.0
@@ -153,7 +153,8 @@ def fit_leading_subspace(
         )
         new_axes = spectrum.axes[:new_count]
         new_axes = new_axes - (new_axes @ model.axes.T) @ model.axes
-        model = Subspace(mean, np.vstack([model.axes, np.linalg.qr(new_axes.T)[0].T]))
+        values = np.sqrt(squared_values)
+        model = Subspace(mean, np.vstack([model.axes, np.linalg.qr(new_axes.T)[0].T]), singular_values=values)
         if CLEAR_RATIO * spectrum.singular_values[0] <= RANK_RTOL * largest:
             break  # the directions left out are null
     # Davis & Kahan 1970, direction by direction: residual over the gap to the values behind the last.
