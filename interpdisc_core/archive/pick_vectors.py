@@ -72,12 +72,23 @@ def check_vectors(location: Location) -> list[str]:
     """
     digests = _read_digests(location)
     if digests:
-        with translate_array_errors(f"{location.url}/vectors"):
-            vectors = np.asarray(open_vectors(location)[: len(digests)], dtype=np.float64)
-        for rank, expected in enumerate(digests, start=1):
-            if rank > len(vectors) or digest_array(vectors[rank - 1]) != expected:
-                raise DamageError(_describe_damage(location, rank))
+        load_vectors(location, len(digests))
     return digests
+
+
+def load_vectors(location: Location, picks: int) -> FloatArray:
+    """The vectors (picks, 4, d) float64 of the first picks, checked; (picks, 3, d) if an earlier version made them.
+
+    Raises:
+        DamageError: If they are not those that were written, or fewer.
+    """
+    digests = _read_digests(location)
+    with translate_array_errors(f"{location.url}/vectors"):
+        vectors: FloatArray = np.asarray(open_vectors(location)[:picks], dtype=np.float64)
+    for rank in range(1, picks + 1):
+        if rank > len(vectors) or (rank <= len(digests) and digest_array(vectors[rank - 1]) != digests[rank - 1]):
+            raise DamageError(_describe_damage(location, rank))
+    return vectors
 
 
 def _read_digests(location: Location) -> list[str]:

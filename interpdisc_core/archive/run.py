@@ -13,7 +13,7 @@ from interpdisc_core import digest, plan
 from interpdisc_core._types import FloatArray, PixelArray
 from interpdisc_core.archive.constraints import SelectionConstraints
 from interpdisc_core.archive.disk_names import EXPLANATION_ARRAYS, EXPLANATION_KEYS, use_current_names
-from interpdisc_core.archive.pick_vectors import read_vectors
+from interpdisc_core.archive.pick_vectors import VECTORS_PER_PICK, load_vectors, read_vectors
 from interpdisc_core.errors import StoreError
 from interpdisc_core.plan import Plan, RenderingOptions
 from interpdisc_core.settings import settings
@@ -73,6 +73,41 @@ class NearImage:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightedImage:
+    """A known image that is part of what was expected of a pick.
+
+    Attributes:
+        role: As in `NearImage`; `candidate` for an image of the run if the expectation is a model of all of them.
+        weight: w in x̂ = Σ w s, Σ w = 1; below 0 if the image is taken away.
+    """
+
+    id: str
+    uri: str
+    sha256: str
+    role: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What the expectation of a pick is made of; see `interpdisc_core.selectors.seen_weights`.
+
+    Attributes:
+        count: Number of images that it is made of.
+        strongest: Those of largest |w|, the largest first.
+        share: The part of `total` that the strongest have, from 0 to 1.
+        total: Σ |w| over all images, at least 1.
+        nearest: The images nearest to x̂, nearest first.
+    """
+
+    count: int
+    strongest: tuple[WeightedImage, ...]
+    share: float
+    total: float
+    nearest: tuple[NearImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pick:
     """One pick.
 
@@ -82,6 +117,7 @@ class Pick:
         near_ties: Number of images with nearly the same score.
         length: What its features were divided by.
         nearest: Known images that are near it, nearest first.
+        composition: What its expectation is made of; None if it is not made of images, or if they are not at hand.
     """
 
     rank: int
@@ -95,6 +131,30 @@ class Pick:
     record: str
     length: float
     nearest: tuple[NearImage, ...] = ()
+    composition: Composition | None = None
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Pick":
+        """A pick as `picks.json` has it. Raises TypeError or KeyError if a field is missing or unknown."""
+        composition = value.get("composition")
+        return cls(
+            **value
+            | {
+                "nearest": tuple(NearImage(**near) for near in value["nearest"]),
+                "composition": None if composition is None else parse_composition(composition),
+            }
+        )
+
+
+def parse_composition(value: dict[str, Any]) -> Composition:
+    """A composition as JSON has it. Raises TypeError or KeyError if a field is missing or unknown."""
+    return Composition(
+        **value
+        | {
+            "strongest": tuple(WeightedImage(**image) for image in value["strongest"]),
+            "nearest": tuple(NearImage(**near) for near in value["nearest"]),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +253,7 @@ class Run:
             FileNotFoundError: If the selection is not complete.
         """
         with name_damage(f"{self.location.url}/picks.json"):
-            return [
-                Pick(**{**value, "nearest": tuple(NearImage(**near) for near in value["nearest"])})
-                for value in self.location.read_checked_json("picks.json")["picks"]
-            ]
+            return [Pick.from_json(value) for value in self.location.read_checked_json("picks.json")["picks"]]
 
     def read_vectors(self, rank: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """x, x̂ and μ (d,) of a pick; x̂ and μ are NaN if the selector has no expectation.
@@ -207,14 +264,15 @@ class Run:
         x, expected, mean = read_vectors(self.location, rank)[:3]
         return x, expected, mean
 
-    def read_weight_direction(self, rank: int) -> FloatArray | None:
-        """The direction of weights (d,) of a pick; None if its expectation has none, or if an earlier version made it.
+    def load_vectors(self, picks: int) -> FloatArray:
+        """x, x̂, μ and the direction of weights of the first picks (picks, 4, d); NaN for what a pick does not have.
 
         Raises:
-            DamageError: If it is not the one that the selection wrote.
+            DamageError: If they are not those that the selection wrote.
         """
-        vectors = read_vectors(self.location, rank)
-        return vectors[3] if len(vectors) > 3 and not np.isnan(vectors[3]).any() else None
+        vectors = load_vectors(self.location, picks)
+        missing = VECTORS_PER_PICK - vectors.shape[1]  # an earlier version wrote no direction
+        return np.pad(vectors, [(0, 0), (0, missing), (0, 0)], constant_values=np.nan)
 
     @property
     def rendering(self) -> RenderingOptions:

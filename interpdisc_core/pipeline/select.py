@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,18 @@ from interpdisc_core._types import FloatArray
 from interpdisc_core.archive.constraints import SelectionConstraints
 from interpdisc_core.archive.feature_store import FeatureStore, gather_features, open_feature_rows
 from interpdisc_core.archive.pick_vectors import STATE_FILE, check_vectors, create_vectors
-from interpdisc_core.archive.run import NearImage, Pick, Run, RunMember
+from interpdisc_core.archive.run import Pick, Run, RunMember
 from interpdisc_core.blas_threads import single_blas_thread
 from interpdisc_core.errors import DamageError, StoreError
+from interpdisc_core.pipeline.seen_images import SeenImages, compose_expectations, find_nearest
 from interpdisc_core.pipeline.selection_loop import SelectionCheckpoint, SelectionState, extend_picks
 from interpdisc_core.progress import ProgressReporter
 from interpdisc_core.selectors import ComputeOptions, Prior
-from interpdisc_core.selectors.neighbors import compute_pairwise_distances
 from interpdisc_core.selectors.rows import NormalizedRows, Rows, gather_float64, l2_normalize, row_norms
 from interpdisc_core.storage.checksums import name_damage
 from interpdisc_core.storage.location import Location
 
 log = logging.getLogger(__name__)
-
-_NEAREST_COUNT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,16 @@ def select_picks(url: str, run_id: str, reporter: ProgressReporter, threads: int
     state, resumed_at, counters = _make_picks(
         run, candidates, background_values, checkpoint, constraints, threads, on_progress=meter.update
     )
-    picks = _describe_picks(run, candidates, background.members, background_values, state)
+    known_keys = set(constraints.known)
+    seen = SeenImages(
+        candidates.members,
+        candidates.rows,
+        background.members,
+        background_values,
+        [row for row, member in enumerate(candidates.members) if member.key in known_keys],
+        has_memory=bool(constraints.batches or constraints.absorbed),
+    )
+    picks = _describe_picks(run, candidates, seen, state)
     # Of this call alone: the counters of an interrupted call are lost with it.
     run.location.write_checked_json("selection-cost.json", {"resumed_at": resumed_at, **counters})
     run.location.write_checked_json(
@@ -202,18 +209,12 @@ def _load_constraint_prior(run: Run, constraints: SelectionConstraints) -> Prior
     return constraints.build_prior(run.archive, absorbed_rows)
 
 
-def _describe_picks(
-    run: Run,
-    candidates: MemberFeatures,
-    background: Sequence[RunMember],
-    background_values: FloatArray,
-    state: SelectionState,
-) -> list[Pick]:
-    """The picks with what is known of their images, and with the nearest images seen before each."""
+def _describe_picks(run: Run, candidates: MemberFeatures, seen: SeenImages, state: SelectionState) -> list[Pick]:
+    """The picks with what is known of their images, with the nearest images seen before, and with what was expected."""
     rows = np.array(state.rows, dtype=np.intp)
     members = [candidates.members[row] for row in state.rows]
     lengths = row_norms(candidates.raw_rows.get(rows)) if run.plan.normalise == "l2" else np.ones(len(rows))
-    nearest = _find_nearest(members, gather_float64(candidates.rows, rows), background, background_values)
+    nearest, compositions = find_nearest(seen, state.rows), compose_expectations(run, seen, state.rows)
     return [
         Pick(
             rank=rank,
@@ -227,21 +228,7 @@ def _describe_picks(
             record=member.record,
             length=float(lengths[rank - 1]),
             nearest=nearest[rank - 1],
+            composition=compositions[rank - 1],
         )
         for rank, member in enumerate(members, start=1)
     ]
-
-
-def _find_nearest(
-    members: Sequence[RunMember], values: FloatArray, background: Sequence[RunMember], background_values: FloatArray
-) -> list[tuple[NearImage, ...]]:
-    """For each pick, with features `values` (n, d), the nearest images seen before it: background and earlier picks."""
-    images = [NearImage(m.id, m.uri, m.sha256, "background", 0.0) for m in background]
-    images += [NearImage(m.id, m.uri, m.sha256, f"pick {rank}", 0.0) for rank, m in enumerate(members, start=1)]
-    all_values = np.vstack([background_values, values.reshape(len(members), background_values.shape[1])])
-    result = []
-    for index in range(len(members)):
-        distance = compute_pairwise_distances(values[index][None], all_values[: len(background) + index])[0]
-        nearest = np.argsort(distance, kind="stable")[:_NEAREST_COUNT]
-        result.append(tuple(replace(images[i], distance=float(distance[i])) for i in nearest))
-    return result

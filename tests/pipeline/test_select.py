@@ -17,10 +17,11 @@ from interpdisc_core.archive.pick_vectors import PICKS_PER_CHECKPOINT
 from interpdisc_core.archive.run import Run
 from interpdisc_core.errors import StoreError
 from interpdisc_core.pipeline.ingest import IngestResult
+from interpdisc_core.pipeline.seen_images import STRONGEST_COUNT
 from interpdisc_core.pipeline.select import SelectionResult, load_member_features, select_picks
 from interpdisc_core.plan import Plan
 from interpdisc_core.progress import ProgressReporter
-from interpdisc_core.selectors import Demud, Shuffle, demud, random_order
+from interpdisc_core.selectors import Demud, FarthestFirst, NearestNeighbours, Shuffle, demud, random_order
 from interpdisc_core.storage.location import Location
 from tests.pipeline.test_ingest import (
     PLAN,
@@ -135,6 +136,62 @@ def test_the_picks_of_a_run_are_those_of_its_selector(
             np.testing.assert_array_equal(mean, choice.mean)
             assert ((x - expected) ** 2).sum() == pytest.approx(pick.score, rel=1e-9)
         selection.learn(choice.row)
+
+
+@pytest.mark.parametrize("selector", [*SELECTORS, FarthestFirst(), NearestNeighbours(k=4)], ids=repr)
+@pytest.mark.parametrize("has_background", [False, True], ids=["alone", "background"])
+def test_a_run_says_of_which_images_each_expectation_is_made(
+    archive: Path, folders: tuple[Path, Path], selector: Any, has_background: bool
+) -> None:
+    """The weights of each pick are those of least squares over the images seen, which are named; then the nearest to x̂."""
+    ingest_result = ingest_and_extract(
+        archive, folders[0], plan=make_plan(selector), background=folders[1:] if has_background else ()
+    )
+    run_select(archive, ingest_result)
+    run = open_run(archive, ingest_result)
+    candidates, background = read_normalized(run)
+    picks = run.read_picks()
+    for rank, pick in enumerate(picks, start=1):
+        x, expected, mean = run.read_vectors(rank)
+        is_given_start = isinstance(selector, Demud) and selector.start == "random" and rank == 1 and not has_background
+        if (
+            isinstance(selector, Shuffle)
+            or is_given_start
+            or (isinstance(selector, FarthestFirst) and rank == 1 and not has_background)
+        ):
+            assert pick.composition is None
+            continue
+        composition = pick.composition
+        assert composition is not None
+        roles = dict.fromkeys(background, "background") | {seen.id: f"pick {seen.rank}" for seen in picks[: rank - 1]}
+        is_static = isinstance(selector, NearestNeighbours) or (
+            isinstance(selector, Demud) and selector.method == "static"
+        )
+        if is_static and has_background:
+            roles = dict.fromkeys(background, "background")
+        elif not has_background and (rank == 1 or is_static):
+            roles = dict.fromkeys(candidates, "candidate")
+        if isinstance(selector, NearestNeighbours):
+            roles.pop(pick.id, None)
+        items = np.array([(candidates | background)[image] for image in roles])
+        assert composition.count == len(items)
+        neighbors = {FarthestFirst: 1, NearestNeighbours: 4}.get(type(selector))
+        if neighbors is not None:
+            weights = np.zeros(len(items))
+            weights[((items - x) ** 2).sum(axis=1).argsort()[:neighbors]] = 1 / neighbors
+        else:
+            np.testing.assert_allclose(items.mean(axis=0), mean, atol=1e-12)
+            weights = 1 / len(items) + np.linalg.pinv((items - mean).T, rcond=1e-9) @ (expected - mean)
+        weight_of = dict(zip(roles, weights, strict=True))
+        assert composition.total == pytest.approx(np.abs(weights).sum())
+        sizes = [abs(image.weight) for image in composition.strongest]
+        assert composition.share == pytest.approx(sum(sizes) / composition.total)
+        np.testing.assert_allclose(sizes, np.sort(np.abs(weights))[::-1][: neighbors or STRONGEST_COUNT], atol=1e-9)
+        for image in composition.strongest:
+            assert image.weight == pytest.approx(weight_of[image.id])
+            assert image.role == roles[image.id]
+        distances = np.sqrt(((items - expected) ** 2).sum(axis=1))
+        np.testing.assert_allclose([near.distance for near in composition.nearest], np.sort(distances)[:3], atol=1e-9)
 
 
 def test_a_finished_selection_is_not_repeated(archive: Path, folders: tuple[Path, Path]) -> None:

@@ -87,7 +87,7 @@ def check_folder(out: Path, result: dict[str, Any]) -> None:
     with (out / "picks.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["id"], float(row["score"])) for row in rows] == [(p["id"], p["score"]) for p in result["picks"]]
-    x, expected, residual = read_vectors(out)[: len(result["picks"])].swapaxes(0, 1)
+    x, expected, residual = read_vectors(out)[: len(result["picks"]), :3].swapaxes(0, 1)
     np.testing.assert_allclose(x - expected, residual, atol=1e-12 * np.abs(x).max(initial=1))
     names = ["picks.csv", "result.json", "selection.json", "selection.json.sha256", "vectors"]
     assert sorted(p.name for p in out.iterdir()) == names
@@ -103,7 +103,7 @@ def test_the_picks_of_features_are_those_of_the_selector(settings: Demud, source
     assert [pick["rank"] for pick in result["picks"]] == list(range(1, 26))
     assert (result["n"], result["d"], result["exhausted"], result["resumed_at"]) == (90, 12, False, 0)
     stored = read_vectors(tmp_path / "out")
-    assert stored.shape == (25, 3, 12)
+    assert stored.shape == (25, 4, 12)
     np.testing.assert_array_equal(stored[:, 0], VALUES[[pick["row"] for pick in result["picks"]]].astype(np.float64))
     plain = settings.start in ("svd", "mean")  # a row that is given opens with a score of 0
     scores = [pick["score"] for pick in result["picks"]]
@@ -333,7 +333,7 @@ def test_exhaustion_is_reported_and_remembered(tmp_path: Path) -> None:
     options, out = SelectOptions(source=str(tmp_path / "f.npy"), picks=12), tmp_path / "out"
     result = select_rows(options, str(out))
     assert (len(result["picks"]), result["exhausted"]) == (4, True)
-    assert read_vectors(out).shape == (4, 3, 12)
+    assert read_vectors(out).shape == (4, 4, 12)
     check_folder(out, result)
     again = select_rows(replace(options, picks=20), str(out))
     assert (pick_values(again), again["exhausted"], again["resumed_at"]) == (pick_values(result), True, 4)
