@@ -1,7 +1,9 @@
 """The last step of a run: its report for people, its tables and result for programs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from interpdisc_core._types import PixelArray
 from interpdisc_core.archive import catalog
 from interpdisc_core.archive.batches import BlockId
 from interpdisc_core.archive.feature_store import FeatureStore
-from interpdisc_core.archive.run import Explanation, NearImage, Pick, Run, RunMember
+from interpdisc_core.archive.run import Composition, Explanation, NearImage, Pick, Run, RunMember, WeightedImage
 from interpdisc_core.errors import DamageError, InterpdiscError, Unreadable
 from interpdisc_core.explanations import CARD_PICKS
 from interpdisc_core.explanations.render import describe_missing_novelty
@@ -25,15 +27,17 @@ from interpdisc_core.metrics.discovery import DiscoveryResult, discovery_to_json
 from interpdisc_core.plan import Plan, RenderingOptions
 from interpdisc_core.progress import Stopwatch
 from interpdisc_core.provenance import utc_now
-from interpdisc_core.reporting.cards import NearView, PickView
+from interpdisc_core.reporting.pick_view import ExpectedImage, ExpectedView, NearView, PickView
 from interpdisc_core.reporting.run_report import RunReportView, render_run_report
 from interpdisc_core.selectors import Demud
 from interpdisc_core.storage.checksums import name_damage
 from interpdisc_core.storage.location import Location, encode_json
 from interpdisc_core.storage.tables import read_parquet, rows_to_csv, rows_to_parquet
 
-_CARD_SIDE, _THUMBNAIL_SIDE = 640, 160
-"""Pixels on the long side of a card's image, and of a thumbnail."""
+_CARD_SIDE, _EXPECTED_SIDE, _THUMBNAIL_SIDE = 640, 256, 160
+"""Pixels on the long side of a card's image, of an image of what was expected, and of a thumbnail."""
+_EXPECTED_COUNT = 5
+"""Images on a card that show what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,12 @@ def publish_run(url: str, run_id: str, out: str, timings: dict[str, float]) -> P
     discovery_result, explanations = _compute_discovery(members, picks, plan.picks), _read_explanations(run, picks)
     result = _build_result(run, plan, members, picks, ledger, discovery_result, explanations, timings)
     locations = [run.location, *([Location.parse(out)] if out else [])]
-    page = render_run_report(_build_view(run, plan, picks, ledger, discovery_result, explanations, result))
+    page = render_run_report(_build_view(run, plan, members, picks, ledger, discovery_result, explanations, result))
     rows = [_build_row(pick, explanations[pick.rank]) for pick in picks]
     products = {
         "report.html": page.encode("utf-8", "backslashreplace"),
         "picks.csv": rows_to_csv(rows, _PICKS_SCHEMA.names),
-        "picks.parquet": rows_to_parquet(rows, _PICKS_SCHEMA),
+        "picks.parquet": rows_to_parquet(rows, _PICKS_SCHEMA.append(pa.field("weights", pa.list_(_WEIGHT_TYPE)))),
         "plan.json": run.location.read_checked("plan.json"),
         "environment.json": run.location.read_checked("environment.json"),
     }
@@ -209,12 +213,29 @@ def _build_row(pick: Pick, explanation: Explanation) -> dict[str, Any]:
         "sha256": pick.sha256,
         "nearest_id": near and near.id,
         "nearest_distance": near and near.distance,
+        **_build_composition_columns(pick.composition),
         "trusted": explanation.trusted,
         "cosine": explanation.numbers.get(TRUST_METRIC),
         "record": pick.record,
     }
 
 
+def _build_composition_columns(composition: Composition | None) -> dict[str, Any]:
+    if composition is None:
+        return {}
+    strongest = composition.strongest[0] if composition.strongest else None
+    return {
+        "expected_nearest_id": composition.nearest[0].id if composition.nearest else None,
+        "expected_count": composition.count,
+        "strongest_id": strongest and strongest.id,
+        "strongest_weight": strongest and strongest.weight,
+        "weights_total": composition.total,
+        "weights_share": composition.share,
+        "weights": [{"id": image.id, "role": image.role, "weight": image.weight} for image in composition.strongest],
+    }
+
+
+_WEIGHT_TYPE = pa.struct([("id", pa.string()), ("role", pa.string()), ("weight", pa.float64())])
 _PICKS_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -223,6 +244,12 @@ _PICKS_SCHEMA = pa.schema(
         ("near_ties", pa.int64()),
         *((name, pa.string()) for name in ("label", "uri", "sha256", "nearest_id")),
         ("nearest_distance", pa.float64()),
+        ("expected_nearest_id", pa.string()),
+        ("expected_count", pa.int64()),
+        ("strongest_id", pa.string()),
+        ("strongest_weight", pa.float64()),
+        ("weights_total", pa.float64()),
+        ("weights_share", pa.float64()),
         ("trusted", pa.bool_()),
         ("cosine", pa.float64()),
         ("record", pa.string()),
@@ -233,6 +260,7 @@ _PICKS_SCHEMA = pa.schema(
 def _build_view(
     run: Run,
     plan: Plan,
+    members: list[RunMember],
     picks: list[Pick],
     ledger: list[catalog.CatalogEntry],
     discovery_result: DiscoveryResult | None,
@@ -240,6 +268,7 @@ def _build_view(
     result: dict[str, Any],
 ) -> RunReportView:
     inputs, rendering = run.inputs, run.rendering
+    seen_images = _SeenImageViews({member.id: member.label or "" for member in members})
     rendered_by, card = _describe_renderer(rendering, plan)
     return RunReportView(
         title=", ".join(sources.format_source_title(source) for source in inputs.sources),
@@ -260,7 +289,14 @@ def _build_view(
         ),
         timings=result["timings"],
         picks=tuple(
-            _build_pick_view(run, plan, pick, explanations[pick.rank], is_first=pick.rank == 1 and not result["known"])
+            _build_pick_view(
+                run,
+                plan,
+                pick,
+                explanations[pick.rank],
+                seen_images,
+                is_first=pick.rank == 1 and not result["known"],
+            )
             for pick in picks
         ),
         discovery=discovery_result,
@@ -299,7 +335,9 @@ def _describe_renderer(rendering: RenderingOptions, plan: Plan) -> tuple[str, di
     return description, asdict(metadata)
 
 
-def _build_pick_view(run: Run, plan: Plan, pick: Pick, explanation: Explanation, *, is_first: bool) -> PickView:
+def _build_pick_view(
+    run: Run, plan: Plan, pick: Pick, explanation: Explanation, seen_images: "_SeenImageViews", *, is_first: bool
+) -> PickView:
     is_card = pick.rank <= CARD_PICKS
     x, expected, _ = run.read_vectors(pick.rank)
     try:
@@ -322,7 +360,8 @@ def _build_pick_view(run: Run, plan: Plan, pick: Pick, explanation: Explanation,
         attribution_map=explanation.attribution_map,
         renderings=explanation.renderings,
         measures=explanation.numbers,
-        nearest=tuple(_build_near_view(near) for near in pick.nearest) if is_card else (),
+        nearest=tuple(map(seen_images.build_near_view, pick.nearest)) if is_card else (),
+        expected=seen_images.build_expected_view(pick.composition) if is_card and pick.composition else None,
         attribution_kind=explanation.attribution_kind,
         deletion=explanation.deletion,
         is_trusted=explanation.trusted,
@@ -349,9 +388,52 @@ def _load_pick_picture(plan: Plan, pick: Pick, side: int) -> tuple[PixelArray, t
     )
 
 
-def _build_near_view(near: NearImage) -> NearView:
+class _SeenImageViews:
+    """Views of images seen before the picks. Several picks show the same image, which is read once."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        """labels: the class of each image by id, or empty."""
+        self._labels = labels
+        self._load = lru_cache(maxsize=64)(_load_small)
+
+    def build_near_view(self, near: NearImage) -> NearView:
+        """One of the nearest images."""
+        return NearView(
+            id=near.id,
+            distance=near.distance,
+            role=near.role,
+            picture=self._load(near.uri, near.sha256, _THUMBNAIL_SIDE),
+            label=self._labels.get(near.id, ""),
+        )
+
+    def build_expected_view(self, composition: Composition) -> ExpectedView:
+        """The image nearest to x̂, then those of largest weight, `_EXPECTED_COUNT` in all."""
+        weights, nearest = {image.id: image.weight for image in composition.strongest}, composition.nearest[:1]
+        nearest_ids = {near.id for near in nearest}
+        others = [image for image in composition.strongest if image.id not in nearest_ids]
+        images: list[NearImage | WeightedImage] = [*nearest]
+        images += others[: _EXPECTED_COUNT - len(nearest)]
+        return ExpectedView(
+            count=composition.count,
+            total=composition.total,
+            is_of_all=any(image.role == "candidate" for image in images),
+            images=tuple(
+                ExpectedImage(
+                    id=image.id,
+                    role=image.role,
+                    picture=self._load(image.uri, image.sha256, _EXPECTED_SIDE),
+                    weight=weights.get(image.id),
+                    is_nearest=image.id in nearest_ids,
+                    label=self._labels.get(image.id, ""),
+                )
+                for image in images
+            ),
+        )
+
+
+def _load_small(uri: str, sha256: str, side: int) -> PixelArray | None:
+    """An image (h, w, 3) uint8 of at most `side` pixels; None if it cannot be read."""
     try:
-        picture = shrink_to_fit(load_input_image(near.uri, near.sha256, at_least=_THUMBNAIL_SIDE), _THUMBNAIL_SIDE)
+        return shrink_to_fit(load_input_image(uri, sha256, at_least=side), side)
     except Unreadable:
-        picture = None
-    return NearView(id=near.id, distance=near.distance, role=near.role, picture=picture)
+        return None

@@ -17,12 +17,14 @@ from PIL import Image
 from interpdisc_core._types import FloatArray, PixelArray
 from interpdisc_core.metrics.definitions import METRIC_DEFINITIONS, TRUST_METRIC, MetricDefinition
 from interpdisc_core.reporting import charts
-from interpdisc_core.reporting.charts import FractionBox
 from interpdisc_core.reporting.html import EmbeddedPhoto, format_number
+from interpdisc_core.reporting.pick_sentence import describe_pick
+from interpdisc_core.reporting.pick_view import ExpectedImage, NearView, PickView
 
 _Pick = TypeVar("_Pick")
 
 MAX_PHOTO_BYTES, MAX_OVERLAY_BYTES, MAX_PANEL_BYTES, MAX_THUMB_BYTES = 66_000, 52_000, 18_000, 5_500
+MAX_EXPECTED_BYTES = 10_000
 """Most bytes of a JPEG by purpose: a page of 50 cards and 300 thumbnails stays below 20 MB for any pictures."""
 _THUMB_BOX = (176, 112)
 """Most pixels of a thumbnail, width and height."""
@@ -74,65 +76,6 @@ MEASURE_GROUPS = (
     ("For comparison: chance", ("cosine_random", "cosine_shuffled", "left_random")),
 )
 """Measures that are shown together. `among` is shown with `rank`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NearView:
-    """An image seen before a pick.
-
-    Attributes:
-        id: The image's id.
-        distance: Euclidean distance of the features, ≥ 0.
-        role: `background`, `pick 7`, or the day of the image.
-        picture: (h, w, 3) uint8 thumbnail, or None if it cannot be read.
-    """
-
-    id: str
-    distance: float
-    role: str
-    picture: PixelArray | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PickView:
-    """One pick with its pictures. Fields not listed are those of `interpdisc_core.archive.run.Explanation`.
-
-    Attributes:
-        rank: From 1.
-        id: The image's id.
-        uri: The image's address.
-        score: |x − x̂|², or what the selector defines; higher is newer.
-        near_ties: Other images within the tie tolerance.
-        label: The image's class, or None.
-        record: The source's metadata, verbatim.
-        picture: (h, w, 3) uint8 the whole image, reduced; None if it cannot be read.
-        problem: Why the image cannot be read; else empty.
-        window: The part of the picture that the network reads.
-        nearest: The nearest images seen before.
-        novelty_note: Why there is nothing new to show, as a clause; else empty.
-        explanation_problem: Why the image could not be read when it was explained; else empty.
-    """
-
-    rank: int
-    id: str
-    uri: str
-    score: float
-    near_ties: int
-    label: str | None
-    record: dict[str, str]
-    picture: PixelArray | None
-    problem: str
-    window: FractionBox
-    attribution_map: FloatArray | None
-    renderings: dict[str, PixelArray]
-    measures: dict[str, float]
-    nearest: tuple[NearView, ...]
-    attribution_kind: str = "split"
-    deletion: FloatArray | None = None
-    is_trusted: bool | None = None
-    threshold: float | None = None
-    novelty_note: str = ""
-    explanation_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +169,8 @@ class PickCard:
         groups: Measures by group.
         deletion: The deletion chart.
         nearest: Images seen before, with their thumbnails, and their ranks if they are picks.
+        expected: Images of what was expected, likewise.
+        point: What the card says, in a sentence or two; plain text.
     """
 
     pick: PickView
@@ -239,6 +184,8 @@ class PickCard:
     groups: list[tuple[str, list[MeasureValue]]]
     deletion: Markup | None
     nearest: tuple[tuple[NearView, EmbeddedPhoto | None, int | None], ...]
+    expected: tuple[tuple[ExpectedImage, EmbeddedPhoto | None, int | None], ...]
+    point: str
 
 
 def build_pick_card(pick: PickView) -> PickCard:
@@ -294,6 +241,17 @@ def build_pick_card(pick: PickView) -> PickCard:
         _group_values(pick.measures),
         deletion,
         nearest,
+        tuple(
+            (
+                image,
+                None
+                if image.picture is None
+                else EmbeddedPhoto.encode(image.picture, MAX_EXPECTED_BYTES, box=(PANEL_SIDE, PANEL_SIDE)),
+                _parse_rank(image.role),
+            )
+            for image in (pick.expected.images if pick.expected else ())
+        ),
+        describe_pick(pick),
     )
 
 

@@ -21,7 +21,6 @@ from interpdisc_core.reporting import charts
 from interpdisc_core.reporting.cards import (
     ATTRIBUTION_MEANINGS,
     MeasureValue,
-    PickView,
     SheetThumb,
     build_measure_value,
     build_pick_card,
@@ -30,6 +29,7 @@ from interpdisc_core.reporting.cards import (
     group_measures,
 )
 from interpdisc_core.reporting.html import format_count, format_number, get_template_environment
+from interpdisc_core.reporting.pick_view import PickView
 
 MAX_QUARANTINED = 500
 """Quarantined inputs that are listed; further ones are counted."""

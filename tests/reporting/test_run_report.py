@@ -12,7 +12,7 @@ from interpdisc_core.metrics.definitions import METRIC_DEFINITIONS, TRUST_METRIC
 from interpdisc_core.metrics.discovery import evaluate_discovery
 from interpdisc_core.progress import format_duration
 from interpdisc_core.reporting import cards, charts, html, run_report
-from interpdisc_core.reporting.cards import NearView, PickView
+from interpdisc_core.reporting.pick_view import NearView, PickView
 from interpdisc_core.reporting.run_report import RunReportView, render_run_report
 
 HOSTILE = (

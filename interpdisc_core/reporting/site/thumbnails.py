@@ -15,8 +15,8 @@ from interpdisc_core.images import load
 from interpdisc_core.images.load import load_input_image
 from interpdisc_core.images.resize import shrink_to_fit
 from interpdisc_core.plan import Plan
-from interpdisc_core.reporting.cards import NearView, PickView
 from interpdisc_core.reporting.charts import FractionBox
+from interpdisc_core.reporting.pick_view import NearView, PickView
 from interpdisc_core.storage.location import Location
 
 log = logging.getLogger(__name__)

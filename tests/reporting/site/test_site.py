@@ -526,7 +526,7 @@ def test_explanations_come_from_the_run(archive: Location, photos: list[tuple[st
     }
     run.location.write_json("picks.json", {"picks": [run_pick], "exhausted": False})
     create_vectors(run.location, 1, 4)
-    write_vectors(run.location, 0, np.ones((1, 3, 4)))
+    write_vectors(run.location, 0, np.ones((1, 4, 4)))
     gray = np.full((16, 16, 3), 99, dtype=np.uint8)
     run.open_explanations().write(
         1, Explanation(np.full((2, 2), 1.25), {"control": gray, "expected": gray}, {"psnr": 12.0})
