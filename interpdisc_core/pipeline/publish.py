@@ -76,10 +76,14 @@ def publish_run(url: str, run_id: str, out: str, timings: dict[str, float]) -> P
     locations = [run.location, *([Location.parse(out)] if out else [])]
     page = render_run_report(_build_view(run, plan, members, picks, ledger, discovery_result, explanations, result))
     rows = [_build_row(pick, explanations[pick.rank]) for pick in picks]
+    weights = [{"weights": _list_weights(pick.composition)} for pick in picks]
     products = {
         "report.html": page.encode("utf-8", "backslashreplace"),
         "picks.csv": rows_to_csv(rows, _PICKS_SCHEMA.names),
-        "picks.parquet": rows_to_parquet(rows, _PICKS_SCHEMA.append(pa.field("weights", pa.list_(_WEIGHT_TYPE)))),
+        "picks.parquet": rows_to_parquet(
+            [row | pick_weights for row, pick_weights in zip(rows, weights, strict=True)],
+            _PICKS_SCHEMA.append(pa.field("weights", pa.list_(_WEIGHT_TYPE))),
+        ),
         "plan.json": run.location.read_checked("plan.json"),
         "environment.json": run.location.read_checked("environment.json"),
     }
@@ -231,8 +235,13 @@ def _build_composition_columns(composition: Composition | None) -> dict[str, Any
         "strongest_weight": strongest and strongest.weight,
         "weights_total": composition.total,
         "weights_share": composition.share,
-        "weights": [{"id": image.id, "role": image.role, "weight": image.weight} for image in composition.strongest],
     }
+
+
+def _list_weights(composition: Composition | None) -> list[dict[str, Any]] | None:
+    if composition is None:
+        return None
+    return [{"id": image.id, "role": image.role, "weight": image.weight} for image in composition.strongest]
 
 
 _WEIGHT_TYPE = pa.struct([("id", pa.string()), ("role", pa.string()), ("weight", pa.float64())])
@@ -361,7 +370,7 @@ def _build_pick_view(
         renderings=explanation.renderings,
         measures=explanation.numbers,
         nearest=tuple(map(seen_images.build_near_view, pick.nearest)) if is_card else (),
-        expected=seen_images.build_expected_view(pick.composition) if is_card and pick.composition else None,
+        expected=seen_images.build_expected_view(pick, pick.composition) if is_card and pick.composition else None,
         attribution_kind=explanation.attribution_kind,
         deletion=explanation.deletion,
         is_trusted=explanation.trusted,
@@ -406,11 +415,12 @@ class _SeenImageViews:
             label=self._labels.get(near.id, ""),
         )
 
-    def build_expected_view(self, composition: Composition) -> ExpectedView:
-        """The image nearest to x̂, then those of largest weight, `_EXPECTED_COUNT` in all."""
-        weights, nearest = {image.id: image.weight for image in composition.strongest}, composition.nearest[:1]
+    def build_expected_view(self, pick: Pick, composition: Composition) -> ExpectedView:
+        """The image nearest to x̂, then those of largest weight, `_EXPECTED_COUNT` in all; never the pick itself."""
+        weights = {image.id: image.weight for image in composition.strongest if image.id != pick.id}
+        nearest = [near for near in composition.nearest if near.id != pick.id][:1]
         nearest_ids = {near.id for near in nearest}
-        others = [image for image in composition.strongest if image.id not in nearest_ids]
+        others = [image for image in composition.strongest if image.id in weights.keys() - nearest_ids]
         images: list[NearImage | WeightedImage] = [*nearest]
         images += others[: _EXPECTED_COUNT - len(nearest)]
         return ExpectedView(

@@ -8,6 +8,8 @@ from interpdisc_core.reporting.pick_view import ExpectedImage, NearView, PickVie
 
 _MIN_SHARE = 0.1
 """An image of less weight than this part of Σ |w| is not said to make up what was expected."""
+_LEAST_SHARE = 0.01
+"""Smaller shares are not given in percent."""
 _MIN_BAND_SHARE = 0.5
 """Part of what is new that must lie in a third of the image for the third to be named."""
 _BANDS = (("left", "middle", "right"), ("upper", "middle", "lower"))
@@ -48,10 +50,11 @@ def _describe_strongest(pick: PickView) -> str:
     weight = strongest.weight or 0.0
     if weight / expected.total >= _MIN_SHARE:
         return f"; {_percent(weight / expected.total)} of what was expected is {_name_image(strongest)}"
-    largest = _percent(abs(weight) / expected.total)
-    return (
-        f"; what was expected is a blend of {format_count(expected.count)} images, none with more than {largest} of it"
-    )
+    share = abs(weight) / expected.total
+    blend = f"; what was expected is a blend of {format_count(expected.count)} images"
+    if share < _LEAST_SHARE:
+        return f"{blend}, each with less than {_percent(_LEAST_SHARE)} of it"
+    return f"{blend}, none with more than {_percent(share)} of it"
 
 
 def _name_image(image: NearView | ExpectedImage) -> str:
@@ -103,4 +106,4 @@ def _split_in_thirds(values: FloatArray) -> FloatArray:
 
 
 def _percent(share: float) -> str:
-    return "less than 1\u00a0%" if share < 0.01 else f"{share:.0%}".replace("%", "\u00a0%")
+    return f"{share:.0%}".replace("%", "\u00a0%")
