@@ -18,6 +18,7 @@ from deploy.commands.archive import (
     migrate_command,
     repair_command,
     show_command,
+    show_ui_command,
     stop_ui_command,
     tidy_command,
     verify_command,
@@ -38,7 +39,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Every day": (daily_command, serve_command, mark_command, marks_command, undo_command, redo_command),
     "Archives": (backfill_command, verify_command, remember_command, forget_command),
     "Studies": (evaluate_command, learn_command, train_inverter_command),
-    "Maintenance": (repair_command, rebuild_command, tidy_command, migrate_command, stop_ui_command),
+    "Maintenance": (repair_command, rebuild_command, tidy_command, migrate_command, show_ui_command, stop_ui_command),
 }
 """All commands, by the heading in the help. A command is called as its function, without `_command`."""
 

@@ -71,9 +71,41 @@ def is_loopback(host: str) -> bool:
     """Whether a Host header, or an address to listen at, names this machine's loopback."""
     try:
         hostname = urlsplit(f"//{host}").hostname or ""
+        urlsplit(f"//{host}").port  # noqa: B018 - raises if it is not one
         return hostname == "localhost" or ipaddress.ip_address(hostname).is_loopback
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRequest:
+    """Why a request is refused, and with which HTTP status."""
+
+    text: str
+    status: int
+
+
+def find_foreign_reason(headers: Headers) -> ForeignRequest | None:
+    """Why a server on loopback does not answer: another Host than loopback, or a page of another address; else None.
+
+    Programs send neither `Origin` nor `Sec-Fetch-Site`; browsers send them, and a page cannot change them. A page of ours may
+    call this machine 127.0.0.1 or localhost. Following a link to here is allowed, for the page that it opens is ours.
+    """
+    host, origin = headers.get("host", ""), headers.get("origin", "")
+    if not is_loopback(host):
+        return ForeignRequest("This server is for this machine only.", 421)
+    if origin:
+        is_own = is_loopback(urlsplit(origin).netloc) and _get_port(urlsplit(origin).netloc) == _get_port(host)
+        return None if is_own else ForeignRequest("This server answers its own pages only.", 403)
+    is_navigation = headers.get("sec-fetch-mode", "") == "navigate" and headers.get("sec-fetch-dest", "") == "document"
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not is_navigation:
+        return ForeignRequest("This server answers its own pages only.", 403)
+    return None
+
+
+def _get_port(netloc: str) -> int | None:
+    """The port of an address whose host `is_loopback` knows."""
+    return urlsplit(f"//{netloc}").port
 
 
 def find_refusal_reason(request: Request) -> str | None:

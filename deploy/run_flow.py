@@ -82,6 +82,10 @@ def run_flow(request: FlowRequest, console: Console) -> dict[str, Any]:
         server = stack.enter_context(open_prefect_server(keep=request.keep_ui))
         keep_note = " (stays; `interpdisc stop-ui` stops it)" if request.keep_ui and server.is_owned else ""
         console.print(f"Prefect UI: {server.ui}{keep_note}", highlight=False)
+        if server.auth:
+            # On a terminal only its user reads it; a log file may be open to others.
+            sign_in = f"with {server.auth}" if console.is_terminal else "as `interpdisc show-ui` says"
+            console.print(f"sign in there {sign_in}", style="dim", highlight=False)
         try:
             result = _execute_flow(request, workers, console)
         finally:

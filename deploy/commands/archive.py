@@ -183,7 +183,22 @@ def show_command(
 
 def stop_ui_command() -> None:
     """Stop the Prefect UI that a run with --keep-ui left running."""
-    from deploy.prefect_server import stop_kept_server
+    from deploy.prefect_server import stop_kept_servers
 
-    address = stop_kept_server()
-    print_line(f"stopped {address}" if address else "no Prefect UI was left running")
+    addresses = stop_kept_servers()
+    for address in addresses:
+        print_line(f"stopped {address.removesuffix('/api')}")
+    if not addresses:
+        print_line("no Prefect UI was left running")
+
+
+def show_ui_command() -> None:
+    """Show the addresses of the Prefect UIs of your runs on this machine, and how to sign in."""
+    from deploy.prefect_server import list_local_servers
+
+    servers = list_local_servers()
+    for server in servers:
+        state = "left running, `interpdisc stop-ui` stops it" if server.is_kept else "of a run in progress"
+        print_line(f"{server.api.removesuffix('/api')}  sign in with {server.auth}  ({state})")
+    if not servers:
+        print_line("no Prefect UI is running")

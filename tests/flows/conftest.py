@@ -1,11 +1,13 @@
 """Real runs: the command as a user gives it, against one real Prefect server for the whole session."""
 
+import base64
 import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +90,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with open_prefect_server(keep=False) as running:
         yield running.api
     os.environ.pop("XDG_STATE_HOME") if previous is None else os.environ.update(XDG_STATE_HOME=previous)
+
+
+def server_environment(server: str) -> dict[str, str]:
+    """The variables that lead a process to the session's server, with its password."""
+    return {"PREFECT_API_URL": server, "PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
+
+
+def post_to_server(server: str, path: str, body: dict[str, Any]) -> Any:
+    """The answer of the session's server, as JSON."""
+    password = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {password}"}
+    request = urllib.request.Request(f"{server}/{path}", json.dumps(body).encode(), headers, method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
+import socket
 import subprocess
 import sys
 from io import StringIO
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import typer
 from hypothesis import given
@@ -20,7 +23,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import tasks
-from deploy import prefect_server, task_runners
+from deploy import task_runners
 from deploy.cli import COMMANDS, app
 from deploy.commands import exit_on_error
 from deploy.commands.checks import check_scheduler
@@ -296,21 +299,42 @@ def test_tasks_that_run_networks_exist() -> None:
     assert names >= task_runners.NETWORK_TASKS
 
 
-def test_two_runs_reserve_two_ports() -> None:
-    """Also if neither of their servers listens yet; a server can then listen at the reserved port."""
-    with prefect_server._reserve_port() as first, prefect_server._reserve_port() as second:
-        ports = [first.getsockname()[1], second.getsockname()[1]]
-        assert len(set(ports)) == 2
-        code = f"import socket; s = socket.create_server(('127.0.0.1', {ports[0]}), reuse_port=False); print(s.getsockname()[1])"
-        if sys.platform == "linux":
-            assert int(subprocess.check_output([sys.executable, "-c", code])) == ports[0]
-
-
 def test_the_watchdog_ends_with_its_command() -> None:
     """A server that cannot start is noticed at once, not when the time to wait for it is over."""
     command = [sys.executable, "-m", "deploy.parent_watchdog", sys.executable, "-c", "raise SystemExit(3)"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watchdog:
         assert watchdog.wait(30) == 1
+
+
+def test_the_watchdog_starts_a_server_again_on_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects while the server is away waits for the next one; the last one ends with the watchdog's parent."""
+    program = tmp_path / "server.py"
+    program.write_text(
+        "import os, socket, sys\n"
+        "with socket.socket(fileno=int(sys.argv[1])) as listener:\n"
+        "    while True:\n"
+        "        connection, _ = listener.accept()\n"
+        "        connection.sendall(str(os.getpid()).encode())\n"
+        "        connection.close()\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        handle, address = listener.fileno(), listener.getsockname()
+        code = "from deploy import parent_watchdog as w; w._MIN_LIFE_S = 0; w._MAX_STARTS = 3; w.main()"
+        command = [sys.executable, "-c", code, "--socket", str(handle), sys.executable, str(program), str(handle)]
+        watchdog = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(handle,)
+        )
+    pids = []
+    for start in range(3):
+        with socket.create_connection(address, timeout=60) as connection:
+            pids.append(int(connection.recv(100)))
+        if start < 2:
+            os.kill(pids[-1], signal.SIGKILL)
+    assert len(set(pids)) == 3
+    out, _ = watchdog.communicate("", timeout=60)
+    assert [int(line) for line in out.split()] == pids
+    assert not psutil.pid_exists(pids[-1])
+    assert watchdog.returncode == 0
 
 
 def test_a_dry_run_of_a_backfill_changes_nothing(tmp_path: Path) -> None:

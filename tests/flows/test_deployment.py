@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -425,9 +426,13 @@ def test_a_local_store_needs_no_bucket(tmp_path: Path) -> None:
 def test_automations_are_made_once_and_changed_only_when_they_must(server: str) -> None:
     """A change starts a clock anew, so what is as it should be is left alone."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
+    auth = os.environ["PREFECT_API_AUTH_STRING"]
+    with (
+        temporary_settings({PREFECT_API_URL: server, PREFECT_API_AUTH_STRING: auth}),
+        get_client(sync_client=True) as client,
+    ):
         names = {wish.name for wish in automations.build_automations()}
         try:
             assert set(automations.apply_automations(automations.build_automations(), client).values()) == {"created"}

@@ -5,14 +5,13 @@ import html
 import json
 import os
 import shutil
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.flows.conftest import CliRunner, list_picks
+from tests.flows.conftest import CliRunner, list_picks, post_to_server
 
 
 @pytest.fixture(scope="module")
@@ -161,26 +160,18 @@ def test_the_prefect_ui_has_what_people_watch(first: dict[str, Any], server: str
     """Named runs with tags, the workers' own log lines, progress, the table of picks, the ledger, the link."""
     # The archive's first run: later ones found its work done. (Unsorted, the order is that of random ids.)
     ask = {"flows": {"name": {"any_": ["discover"]}}, "sort": "START_TIME_ASC"}
-    runs = _post(server, "flow_runs/filter", ask)
+    runs = post_to_server(server, "flow_runs/filter", ask)
     ours = next(run for run in runs if run["parameters"]["archive"] == first["archive"])
     assert ours["state_name"] == "Completed"
     assert {"discover", "efficientnet-lite0", "demud"} <= set(ours["tags"])
     where = {"flow_runs": {"id": {"any_": [ours["id"]]}}}
-    artifacts = {artifact["key"]: artifact for artifact in _post(server, "artifacts/filter", where)}
+    artifacts = {artifact["key"]: artifact for artifact in post_to_server(server, "artifacts/filter", where)}
     assert {"ingest-progress", "extract-progress", "explain-progress", "picks", "ledger", "report"} <= set(artifacts)
     assert artifacts["extract-progress"]["data"] == 100.0
     assert len(json.loads(artifacts["picks"]["data"])) == 40
     assert "report.html" in artifacts["report"]["data"]
-    logs = _post(server, "logs/filter", {"logs": {"flow_run_id": {"any_": [ours["id"]]}}, "limit": 200})
+    logs = post_to_server(server, "logs/filter", {"logs": {"flow_run_id": {"any_": [ours["id"]]}}, "limit": 200})
     assert any("images/s" in log["message"] for log in logs), "the workers' own lines are in the UI"
-
-
-def _post(server: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"{server}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 def test_background_counts_as_known(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import CHECKOUT
+from tests.flows.conftest import CHECKOUT, server_environment
 
 APPLICATION = {"deploy", "flows", "tasks"}
 TRAPS = (
@@ -118,7 +118,7 @@ def test_the_installed_command_runs_the_whole_job(
     installed: Path, trap: Path, server: str, tiles: tuple[Path, Path], pixel_plan: Path
 ) -> None:
     """`discover` with its workers, in a folder of traps; no process runs one of them."""
-    env = clean_environment(PREFECT_API_URL=server, COLUMNS="200")
+    env = clean_environment(**server_environment(server), COLUMNS="200")
     command = [
         installed / "interpdisc",
         "discover",
@@ -140,7 +140,7 @@ def test_the_installed_command_runs_the_whole_job(
 @pytest.mark.slow
 def test_the_installed_demo_runs(installed: Path, tmp_path: Path, server: str) -> None:
     """`interpdisc demo`, few picks, one rendered."""
-    env = clean_environment(PREFECT_API_URL=server, COLUMNS="200")
+    env = clean_environment(**server_environment(server), COLUMNS="200")
     command = [installed / "interpdisc", "demo", "-n", "4", "--explain", "1", "--json"]
     run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -124,7 +124,7 @@ def test_a_dead_run_leaves_no_server(interpdisc: CliRunner, tiles: tuple[Path, P
     job = _start(interpdisc, tiles, tmp_path / "archive", PREFECT_API_URL="", XDG_STATE_HOME=str(tmp_path / "state"))
     wait_until(lambda: len(_records(tmp_path / "archive")) >= 1, 240)
     descendants = job.list_descendants()
-    servers = [p for p in descendants if "prefect server" in get_command_line(p).replace("-m prefect", "prefect")]
+    servers = [p for p in descendants if "deploy.prefect_app" in get_command_line(p)]
     assert servers
     job.process.kill()
     job.process.wait()

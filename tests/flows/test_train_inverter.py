@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from interpdisc_core.inverters.checkpoint import CheckpointMetadata, parse_check
 from interpdisc_core.representations import PixelValues
 from interpdisc_core.storage.location import Location
 from interpdisc_core.training.sample_sheet import SHEET_ROWS
-from tests.flows.conftest import CHECKOUT, CliRunner, wait_until
+from tests.flows.conftest import CHECKOUT, CliRunner, post_to_server, wait_until
 
 KINDS = ("astronaut", "brick", "chelsea", "coffee", "hubble_deep_field", "rocket")
 RECIPE = {
@@ -137,12 +136,14 @@ def test_the_prefect_ui_has_what_people_watch(trained: dict[str, Any], server: s
     """Pictures, curves and a table after each epoch, the scores and a link at the end; each epoch is a task."""
     ask = {"flows": {"name": {"any_": ["train-inverter"]}}, "sort": "START_TIME_ASC"}
     ours = next(
-        run for run in _post(server, "flow_runs/filter", ask) if run["parameters"]["archive"] == trained["archive"]
+        run
+        for run in post_to_server(server, "flow_runs/filter", ask)
+        if run["parameters"]["archive"] == trained["archive"]
     )
     assert ours["state_name"] == "Completed"
     assert {"train-inverter", "pixels", "light"} <= set(ours["tags"])
     where = {"flow_runs": {"id": {"any_": [ours["id"]]}}}
-    artifacts = _post(server, "artifacts/filter", where | {"sort": "CREATED_DESC"})
+    artifacts = post_to_server(server, "artifacts/filter", where | {"sort": "CREATED_DESC"})
     newest = {artifact["key"]: artifact for artifact in reversed(artifacts)}
     assert {"ingest-progress", "prepare-progress", "samples", "curves", "epochs", "scores", "checkpoint"} <= set(newest)
     assert sum(artifact["key"] == "samples" for artifact in artifacts) == 2
@@ -151,18 +152,10 @@ def test_the_prefect_ui_has_what_people_watch(trained: dict[str, Any], server: s
         assert len(newest[key]["data"]) < 150_000
     assert [row["epoch"] for row in json.loads(newest["epochs"]["data"])] == [1, 2]
     assert "cups" in newest["scores"]["data"]
-    tasks = {task["name"] for task in _post(server, "task_runs/filter", where)}
+    tasks = {task["name"] for task in post_to_server(server, "task_runs/filter", where)}
     assert {"train epoch 1", "train epoch 2", "prepare examples validation", "prepare examples held-out-cups"} <= tasks
     sheet = Image.open(Path(trained["archive"], "training", trained["training"], "samples", "0002.png"))
     assert sheet.height > len(SHEET_ROWS) * 64
-
-
-def _post(server: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"{server}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 def test_a_whole_archive_is_a_source(
