@@ -167,9 +167,9 @@ def test_a_run_goes_on_when_its_server_is_killed(
 ) -> None:
     """The work needs no server: it ends with the same picks, exit code 0, and without a page of errors."""
     env = {"PREFECT_API_URL": "", "XDG_STATE_HOME": str(tmp_path / "state")}
-    command: list[str | Path] = ["discover", tiles[0], "--plan", pixel_plan, "--block", "20", "--workers", "1"]
-    straight = interpdisc.run_discover(*command, "--archive", tmp_path / "straight", **env)
-    job = interpdisc.start(*command, "--archive", tmp_path / "killed", "--json", **env)
+    arguments: list[str | Path] = [tiles[0], "--plan", pixel_plan, "--block", "20", "--workers", "1"]
+    straight = interpdisc.run_discover(*arguments, "--archive", tmp_path / "straight", **env)
+    job = interpdisc.start("discover", *arguments, "--archive", tmp_path / "killed", "--json", **env)
     wait_until(lambda: any((tmp_path / "killed").glob("features/*/*/records/*.json")), 240)
     servers = [p for p in job.list_descendants() if "deploy.prefect_app" in p.cmdline()[3:4]]
     assert servers

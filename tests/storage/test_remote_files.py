@@ -16,6 +16,7 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
+from fsspec.registry import _registry as fsspec_registry
 
 from interpdisc_core.errors import InterpdiscError, PlanError, StoreError, Unreadable
 from interpdisc_core.images.uri_fragments import split_bayer_pattern, split_tile_uri, tile_uri
@@ -233,8 +234,6 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSyste
     try:
         assert wait_until_healthy(f"http://127.0.0.1:{port}/storage/v1/b/bucket", 60, lambda: server.poll() is None)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        # A bucket's kind is asked for by another protocol, which this server does not have.
-        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})  # as FSSPEC_GS
         remote_files._make_object_filesystem.cache_clear()
         yield remote_files.get_object_filesystem("gs://bucket")
@@ -281,6 +280,7 @@ def test_images_and_shards_are_read_from_other_stores(google: fsspec.AbstractFil
 def test_a_missing_package_is_named(scheme: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the extra that brings it."""
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    monkeypatch.delitem(fsspec_registry, scheme, raising=False)  # nor used by another test
     remote_files._make_object_filesystem.cache_clear()
     for check in (check_sources, list_entries):
         with pytest.raises(StoreError, match=rf"needs the package {package}: pip install .interpdisc-core\[{scheme}\]"):
