@@ -40,6 +40,7 @@ from interpdisc_core.sources import file_uri
 from interpdisc_core.sources.feeds.inbox import Inbox, PollCursor
 from interpdisc_core.storage.location import Location
 from tests.helpers.daily_runs import make_images, make_settings, run_daily
+from tests.helpers.inbox_records import make_inbox_record
 from tests.helpers.shard_files import make_members, write_tar
 from tests.operations.test_backfill import run_backfill
 from tests.pipeline.test_ingest import make_image_bytes, write_photos
@@ -116,23 +117,7 @@ def run_polls(archive: Path, inputs: Path) -> Any:
             continue
         data = make_image_bytes(number)
         inbox.location.write(image, data)
-        fetched = {
-            "name": image,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": 9,
-            "etag": "",
-            "url": "",
-            "at": "",
-        }
-        record = {
-            "format": 1,
-            "file": f"{number}.json",
-            "id": f"{number}",
-            "received": "",
-            "record": {},
-            "image": fetched,
-        }
-        inbox._write_json(f"records/{day}/{number}.json", record)
+        inbox._write_json(f"records/{day}/{number}.json", make_inbox_record(number, image, data))
     for day in inbox.list_days():
         inbox.seal(day, 2 if day.endswith("2") else 9)
     inbox.write_cursor(PollCursor("settings", "", "", ""))

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interpdisc_core import digest
 from interpdisc_core.archive import catalog
 from interpdisc_core.archive.catalog import CatalogEntry
 from interpdisc_core.archive.memory import Memory
@@ -17,6 +16,7 @@ from interpdisc_core.archive.memory_record import MemoryRecord
 from interpdisc_core.operations.verify import count_by_status, find_catalog_faults, verify_archive
 from interpdisc_core.sources import file_uri
 from interpdisc_core.storage.location import Location
+from tests.helpers.inbox_records import make_inbox_record
 from tests.pipeline.test_ingest import check_archive, read_entries, run_extract, run_ingest, write_file, write_photos
 
 
@@ -162,18 +162,7 @@ def test_every_record_of_a_feed_has_its_image(archive: Path) -> None:
     for number in range(3):
         image = f"feed/images/sol-00001/{number}.png"
         place.write(f"inbox/{image}", b"image")
-        fetched = {"name": image, "sha256": digest.digest_bytes(b"image"), "size": 5, "etag": "", "url": "", "at": ""}
-        place.write_json(
-            f"inbox/feed/records/2026-01-01/{number}.json",
-            {
-                "format": 1,
-                "file": f"{number}.json",
-                "id": f"{number}",
-                "received": "",
-                "record": {},
-                "image": fetched,
-            },
-        )
+        place.write_json(f"inbox/feed/records/2026-01-01/{number}.json", make_inbox_record(number, image, b"image"))
     taken = file_uri(str(archive / "inbox/feed/images/sol-00001/0.png"))
     write_events(archive, CatalogEntry("0" * 16, "0", taken, 5, "s", "quarantined", "broken"))
     result = verify_archive(str(archive))
