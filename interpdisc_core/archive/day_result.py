@@ -49,6 +49,43 @@ class Recurrence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComposingImage:
+    """An image that is part of what was expected of a pick, or near to it.
+
+    Attributes:
+        role: The image's day, `pick 7` of this day, `known`, or `candidate` if it is a model of all images of the day.
+        weight: w in x̂ = Σ w s, if it is one of the strongest.
+        is_nearest: Whether it is the image nearest to x̂.
+    """
+
+    id: str
+    key: str
+    uri: str
+    sha256: str
+    role: str
+    weight: float | None = None
+    is_nearest: bool = False
+
+    def weigh(self, weight: float | None, *, is_nearest: bool) -> "ComposingImage":
+        """The same image with its part in an expectation."""
+        return replace(self, weight=weight, is_nearest=is_nearest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayComposition:
+    """What the expectation of a pick is made of; see `interpdisc_core.archive.run.Composition`.
+
+    Attributes:
+        images: The image nearest to x̂, then those of largest |w|.
+    """
+
+    count: int
+    total: float
+    share: float
+    images: tuple[ComposingImage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankedImage:
     """One pick of a stratum's list; the fields are those of `DayPick`."""
 
@@ -84,6 +121,7 @@ class DayPick:
         tile: The part of the frame that was picked; None if the whole image was.
         frame: Width and height of the whole image in pixels.
         nearest: The most similar images of the horizon, nearest first.
+        composition: What its expectation is made of; None if that is not known.
         new: Whether the revision before did not pick this observation.
         trusted: Whether the renderings are faithful enough; None if that is unknown.
         numbers: Faithfulness by the keys of `interpdisc_core.metrics.definitions.METRIC_DEFINITIONS`.
@@ -117,6 +155,7 @@ class DayPick:
     tile: PixelBox | None
     frame: tuple[int, int] | None
     nearest: tuple[NearestImage, ...]
+    composition: DayComposition | None
     new: bool
     recurrence: Recurrence
     trusted: bool | None
@@ -131,6 +170,7 @@ class DayPick:
         return replace(
             pick,
             tile=pick.tile if pick.tile and min(pick.tile[2:]) > 0 else None,
+            composition=pick.composition if pick.composition and pick.composition.total > 0 else None,
             verdict=pick.verdict if pick.verdict and pick.verdict.verdict else None,
         )
 

@@ -18,6 +18,7 @@ from interpdisc_core.archive.constraints import with_absorbed
 from interpdisc_core.archive.day_result import DayResult, read_day_result
 from interpdisc_core.errors import PlanError, StoreError
 from interpdisc_core.operations.daily import commit, rebuild
+from interpdisc_core.operations.daily.commit import load_day_features
 from interpdisc_core.operations.daily.days import load_days, split_strata
 from interpdisc_core.operations.daily.horizon import Calibration, score_novelty
 from interpdisc_core.operations.daily.settings import dump_daily, parse_daily
@@ -92,6 +93,47 @@ def test_a_day_result_is_read_back_as_it_was_written(five_sols: tuple[Path, Path
     for sol in range(1, 6):
         day = read_day(archive, sol)
         assert DayResult.from_json(json.loads(json.dumps(day.to_json()))) == day
+
+
+def test_each_pick_says_of_which_images_it_was_expected(five_sols: tuple[Path, Path]) -> None:
+    """Weights over the images of all earlier days and the day's earlier picks, as least squares over their features."""
+    images, archive = five_sols
+    location, daily_settings = Location.parse(archive), make_settings(images)
+    days = load_days(location)
+    for sol in range(1, 6):
+        day = read_day(archive, sol)
+        earlier = [(name, item) for name in list(days)[: sol - 1] for item in days[name]]
+        item_by_key = {item.entry.key: item for items in days.values() for item in items}
+        for rank, pick in enumerate(day.picks, start=1):
+            assert pick.composition is not None
+            learned = [item_by_key[before.key] for before in day.picks[: rank - 1]]
+            items = [item for _, item in earlier] + learned
+            if not items:  # the very first pick: a model of all images of its day
+                items = list(days[f"sol-{sol:05d}"])
+            values = load_day_features(location, daily_settings, items)
+            x = load_day_features(location, daily_settings, [item_by_key[pick.key]])[0]
+            mean = values.mean(axis=0)
+            _, sizes, axes = np.linalg.svd(values - mean, full_matrices=False)
+            axes = axes[:3][sizes[:3] > 1e-9 * sizes[0]]
+            deviation = axes.T @ (axes @ (x - mean))
+            weights = 1 / len(items) + np.linalg.pinv((values - mean).T, rcond=1e-9) @ deviation
+            assert pick.composition.count == len(items)
+            assert pick.composition.total == pytest.approx(np.abs(weights).sum())
+            weight_of = {item.entry.sha256: weight for item, weight in zip(items, weights, strict=True)}
+            weighted = [image for image in pick.composition.images if image.weight is not None]
+            assert [
+                abs(image.weight or 0) for image in sorted(weighted, key=lambda image: -abs(image.weight or 0))
+            ] == (pytest.approx(np.sort(np.abs(weights))[::-1][: len(weighted)].tolist()))
+            for image in weighted:
+                assert image.weight == pytest.approx(weight_of[image.sha256])
+            (nearest,) = [image for image in pick.composition.images if image.is_nearest]
+            distances = ((values - mean - deviation) ** 2).sum(axis=1)
+            assert nearest.sha256 == items[int(distances.argmin())].entry.sha256
+    roles = {image.role for pick in read_day(archive, 5).picks for image in pick.composition.images}  # type: ignore[union-attr]
+    assert roles <= {f"sol-{sol:05d}" for sol in range(1, 5)} | {"pick 1", "pick 2", "pick 3"}
+    page = (archive / "site" / "days" / "sol-00005" / "index.html").read_text()
+    assert "What was expected, in images seen before" in page
+    assert "Of what was seen before, it is most like" in page
 
 
 def test_a_run_with_nothing_new_changes_nothing(five_sols: tuple[Path, Path]) -> None:

@@ -27,6 +27,7 @@ from interpdisc_core.archive.run import Run
 from interpdisc_core.images.uri_fragments import split_tile_uri
 from interpdisc_core.operations.daily import days as calendar
 from interpdisc_core.operations.daily.commit import load_day_features
+from interpdisc_core.operations.daily.composition import compose_day_expectations
 from interpdisc_core.operations.daily.days import ALL_IMAGES, build_day_image
 from interpdisc_core.operations.daily.horizon import Calibration, load_calibrations, read_day_scores, score_novelty
 from interpdisc_core.operations.daily.prepare import DaySnapshot, PreparedDay
@@ -153,13 +154,14 @@ def _build_picks(
         for name in snapshot.horizon.day_names
     }
     nearest = find_nearest_before(archive, settings, earlier_items, values)
+    compositions = compose_day_expectations(archive, settings, snapshot, run, run_picks)
     recurrences = count_later_recurrences(archive, day, snapshot.items_by_day)
     calibration = calibrations.get(ALL_IMAGES, _NO_CALIBRATION)
     item_by_key = {item.entry.key: item for item in snapshot.triage.science}
     entry_by_uri = {entry.uri: entry for entry in reversed(list(snapshot.entries.values()))}  # the first of a URI
     previous_observations = {pick.observation for pick in previous.picks} if previous else set()
     explanations, picks = run.open_explanations(), []
-    for pick, neighbors in zip(run_picks, nearest, strict=True):
+    for pick, neighbors, composition in zip(run_picks, nearest, compositions, strict=True):
         entry, metadata = item_by_key[pick.key].entry, item_by_key[pick.key].metadata
         frame_uri, box = split_tile_uri(entry.uri)
         frame = entry_by_uri.get(frame_uri, entry) if box else entry
@@ -187,6 +189,7 @@ def _build_picks(
                 tile=box,
                 frame=(frame.width, frame.height),
                 nearest=neighbors,
+                composition=composition,
                 new=observation not in previous_observations,
                 recurrence=Recurrence(count=sum(later.values()), days=tuple(sorted(later))),
                 trusted=explanation.trusted if explanation else None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from interpdisc_core.archive.day_result import DayPick, DayResult
+from interpdisc_core.archive.day_result import DayComposition, DayPick, DayResult
 from interpdisc_core.metrics.definitions import TRUST_METRIC
 
 PICKS_SCHEMA = pa.schema(
@@ -25,6 +25,10 @@ PICKS_SCHEMA = pa.schema(
         *((name, pa.int64()) for name in ("tile_x", "tile_y", "tile_width", "tile_height", "width", "height")),
         *((name, pa.string()) for name in ("nearest_id", "nearest_day")),
         ("nearest_distance", pa.float64()),
+        ("expected_nearest_id", pa.string()),
+        ("expected_count", pa.int64()),
+        ("strongest_id", pa.string()),
+        *((name, pa.float64()) for name in ("strongest_weight", "weights_total", "weights_share")),
         ("new", pa.bool_()),
         ("seen_again", pa.int64()),
         ("trusted", pa.bool_()),
@@ -74,6 +78,7 @@ def _build_row(day: DayResult, pick: DayPick) -> dict[str, Any]:
         "nearest_id": near and near.id,
         "nearest_day": near and near.day,
         "nearest_distance": near and near.distance,
+        **_build_composition_columns(pick.composition),
         "new": pick.new,
         "seen_again": pick.recurrence.count,
         "trusted": pick.trusted,
@@ -84,6 +89,20 @@ def _build_row(day: DayResult, pick: DayPick) -> dict[str, Any]:
         "uri": pick.uri,
         "sha256": pick.sha256,
         "record": json.dumps(pick.record, ensure_ascii=True, sort_keys=True),
+    }
+
+
+def _build_composition_columns(composition: DayComposition | None) -> dict[str, Any]:
+    images = composition.images if composition else ()
+    strongest = max(images, key=lambda image: abs(image.weight or 0.0), default=None)
+    nearest = next((image for image in images if image.is_nearest), None)
+    return {
+        "expected_nearest_id": nearest and nearest.id,
+        "expected_count": composition and composition.count,
+        "strongest_id": strongest and strongest.id,
+        "strongest_weight": strongest and strongest.weight,
+        "weights_total": composition and composition.total,
+        "weights_share": composition and composition.share,
     }
 
 

@@ -16,14 +16,18 @@ from interpdisc_core.images.load import load_input_image
 from interpdisc_core.images.resize import shrink_to_fit
 from interpdisc_core.plan import Plan
 from interpdisc_core.reporting.charts import FractionBox
-from interpdisc_core.reporting.pick_view import NearView, PickView
+from interpdisc_core.reporting.pick_view import ExpectedImage, ExpectedView, NearView, PickView
+from interpdisc_core.reporting.site.phrases import format_day_title
 from interpdisc_core.storage.location import Location
 
 log = logging.getLogger(__name__)
 
 _RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-PHOTO_SIDE, FRAME_SIDE, PICK_THUMB_SIDE, THUMB_SIDE = 640, 1280, 320, 160
-"""Pixels on the long side: of a pick's photo, of its whole frame, of its thumbnail, and of any other small picture."""
+PHOTO_SIDE, FRAME_SIDE, PICK_THUMB_SIDE, EXPECTED_SIDE, THUMB_SIDE = 640, 1280, 320, 256, 160
+"""Pixels on the long side: of a pick's photo, of its whole frame, of its thumbnail, of an image of what was expected, and of
+any other small picture."""
+_EXPECTED_COUNT = 5
+"""Images on a card that show what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class PictureLoader:
                 )
                 for near in pick.nearest
             ),
+            expected=self._build_expected_view(pick) if pick.composition else None,
             attribution_kind=explanation.attribution_kind,
             deletion=explanation.deletion,
             is_trusted=pick.trusted if explanation.trusted is None else explanation.trusted,
@@ -122,6 +127,29 @@ class PictureLoader:
             explanation_problem=explanation.problem,
         )
         return PickPictures(pick, view, self._load_frame(pick))
+
+    def _build_expected_view(self, pick: DayPick) -> ExpectedView | None:
+        """The image nearest to what was expected, then those of largest weight; never the pick itself."""
+        if pick.composition is None:
+            return None
+        images = [image for image in pick.composition.images if image.sha256 != pick.sha256][:_EXPECTED_COUNT]
+        return ExpectedView(
+            count=pick.composition.count,
+            total=pick.composition.total,
+            is_of_all=any(image.role == "candidate" for image in images),
+            images=tuple(
+                ExpectedImage(
+                    id=image.id,
+                    role=image.role
+                    if image.role.startswith("pick ") or image.role in ("candidate", "known", "")
+                    else format_day_title(image.role, None),
+                    picture=_load_small(image.uri, image.sha256, EXPECTED_SIDE) if image.uri else None,
+                    weight=image.weight,
+                    is_nearest=image.is_nearest,
+                )
+                for image in images
+            ),
+        )
 
     def load_thumb(self, image: LaneImage | RankedImage) -> PixelArray | None:
         """A small picture of an image that the day names."""
@@ -176,9 +204,9 @@ def _pick_key(pick: Pick | DayPick) -> str:
     return f"{pick.key}\0{pick.sha256}"
 
 
-def _load_small(uri: str, sha256: str) -> PixelArray | None:
+def _load_small(uri: str, sha256: str, side: int = THUMB_SIDE) -> PixelArray | None:
     try:
-        return shrink_to_fit(load_input_image(uri, sha256, at_least=THUMB_SIDE), THUMB_SIDE)
+        return shrink_to_fit(load_input_image(uri, sha256, at_least=side), side)
     except (Unreadable, StoreError):
         return None
 
