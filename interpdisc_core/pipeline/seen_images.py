@@ -151,6 +151,9 @@ def _add_candidates(
     picked_rows: Sequence[int],
 ) -> None:
     """Add a block of candidates to all picks, but to a pick of neighbors not itself."""
+    if all(expectation.neighbors is None for expectation in expectations.values()):
+        total.add(values, first=block_slice.start)
+        return
     for number, (index, expectation) in enumerate(expectations.items()):
         position = picked_rows[index] - block_slice.start
         if expectation.neighbors is None or not 0 <= position < len(values):
