@@ -36,7 +36,7 @@ GIVEN = {
     "INTERPDISC_DAILY": "{}",
 }
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-ONCE = {"store-volume", "register"}
+ONCE = {"store-volume", "certificates", "register"}
 """Services that end by themselves."""
 GUARDED = ("PASSWORD", "SECRET", "ACCESS_KEY", "AUTH")
 """What secrets are called."""

@@ -125,4 +125,6 @@ class Translation:
         for port, number in own_ports.items():
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{number}")
         text = text.replace("0.0.0.0", "127.0.0.1")
+        if text.startswith("/etc/dask-tls/"):  # the volume that `certificates` fills, as the others see it
+            return f"{self.folder}/certificates/{text.removeprefix('/etc/dask-tls/')}"
         return re.sub(r"^/(?:tmp|var/lib/interpdisc)(?=/|$)", lambda _: f"{self.folder}/{service}", text)

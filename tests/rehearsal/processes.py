@@ -93,7 +93,7 @@ class Rehearsal:
     @property
     def scheduler(self) -> str:
         """The address of Dask's scheduler."""
-        return f"tcp://127.0.0.1:{self.translation.ports['scheduler', '8786']}"
+        return f"tls://127.0.0.1:{self.translation.ports['scheduler', '8786']}"
 
     @property
     def archive(self) -> str:
@@ -114,9 +114,13 @@ class Rehearsal:
 
     def register(self) -> str:
         """Run the service that registers everything, and return its output. Raises RehearsalError if it fails."""
-        service = self.services["register"]
+        return self.run_once("register")
+
+    def run_once(self, name: str) -> str:
+        """Run a service that ends by itself, and return its output. Raises RehearsalError if it fails."""
+        service = self.services[name]
         return self._run_to_end(
-            self.translation.translate_command(service), self._build_environment(service, "register"), START_TIMEOUT_S
+            self.translation.translate_command(service), self._build_environment(service, name), START_TIMEOUT_S
         )
 
     def kill_worker(self, number: int, with_nanny: bool = False) -> None:
@@ -270,6 +274,7 @@ def start_rehearsal(folder: Path, daily: str, workers: int = 2, exclude: tuple[s
         wait_until_ready(lambda: _try_create_database(cluster), rehearsal.processes["database"])
         rehearsal.start("server")
         (folder / "register.log").write_text(rehearsal.register())
+        rehearsal.run_once("certificates")
         for name in ("scheduler", *(f"workers-{number}" for number in range(workers)), "runner", "pages"):
             if name not in exclude:
                 rehearsal.start(name)
