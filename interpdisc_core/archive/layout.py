@@ -5,6 +5,7 @@ directly. To write to it, `interpdisc migrate` is needed first, so that no older
 know. Version 1 must be migrated before it is read.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,11 @@ ARCHIVE_FORMAT = 3
 OLDEST_READABLE_FORMAT = 2
 
 _NAMES_BEFORE_ARCHIVE_FILE = {LOCK_FILE, "progress", "inbox", "lost+found"}
-"""What may be in a new archive's folder before its archive.json; names that begin with a dot may, too."""
+"""What may be in a new archive's folder before its archive.json, besides what systems leave in any folder."""
+_SYSTEM_NAME = re.compile(
+    r"\.(lock|DS_Store|localized|directory|snapshots?|fseventsd|Spotlight-V100|Trash.*|nfs[0-9a-f]+|_.*)"
+)
+"""Files of systems and desktops; `.lock` is this program's. Others, such as .git or .zgroup, say whose folder it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,9 @@ def check_writable(archive: Location) -> None:
     """
     if not _has_archive_file(archive):
         names = archive.list_names()
-        foreign = [name for name in names if name not in _NAMES_BEFORE_ARCHIVE_FILE and not name.startswith(".")]
+        foreign = [
+            name for name in names if name not in _NAMES_BEFORE_ARCHIVE_FILE and not _SYSTEM_NAME.fullmatch(name)
+        ]
         if foreign:
             raise StoreError(
                 f"{archive.url} is not an archive, and it is not empty (it has {foreign[0]!r}): "

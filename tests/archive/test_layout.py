@@ -42,11 +42,12 @@ def test_a_new_archive_has_this_version(tmp_path: Path, is_there: bool) -> None:
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_folder_with_other_files_is_refused_and_not_changed(tmp_path: Path, write: Any) -> None:
-    (tmp_path / "cat.jpg").write_bytes(b"image")
-    with pytest.raises(StoreError, match=r"is not an archive, and it is not empty \(it has 'cat.jpg'\): name an empty"):
+@pytest.mark.parametrize("name", ["cat.jpg", ".git", ".zgroup"])
+def test_a_folder_with_other_files_is_refused_and_not_changed(tmp_path: Path, write: Any, name: str) -> None:
+    (tmp_path / name).write_bytes(b"image")
+    with pytest.raises(StoreError, match=rf"is not an archive, and it is not empty \(it has '{name}'\): name an empty"):
         write(str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["cat.jpg"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(
