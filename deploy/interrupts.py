@@ -1,6 +1,7 @@
 """Control-C that is not lost: what a library swallows is repeated."""
 
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -45,6 +46,50 @@ class repeat_interrupt:
         while not self._stop_event.wait(self.interval_s):
             if self.should_repeat():
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+class _NoRetries:
+    """Stands in for Prefect's setting of how often a call is tried again."""
+
+    @staticmethod
+    def value() -> int:
+        return 0
+
+
+class ServerLoss:
+    """While this is open, the end of a run's Prefect server interrupts the main thread, as Control-C does.
+
+    Prefect's client would try each of its calls for a minute; from then on it tries each once.
+
+    Attributes:
+        is_lost: Whether the server has ended.
+
+    Args:
+        watchdog: The process without which there is no server; None: there is nothing to watch.
+    """
+
+    def __init__(self, watchdog: "subprocess.Popen[str] | None") -> None:
+        self.is_lost = False
+        self._watchdog, self._is_open = watchdog, False
+
+    def __enter__(self) -> None:
+        self._is_open = True
+        if self._watchdog is not None:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._is_open = False
+
+    def _watch(self) -> None:
+        assert self._watchdog is not None
+        self._watchdog.wait()
+        if not self._is_open:
+            return
+        self.is_lost = True
+        from prefect.client import base
+
+        base.__dict__["PREFECT_CLIENT_MAX_RETRIES"] = _NoRetries
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @contextmanager

@@ -50,11 +50,13 @@ class PrefectServer:
         api: Address for flow and workers.
         is_owned: Whether this run started it.
         auth: What people sign in with at its UI, `user:password`; empty if this run does not know it.
+        watchdog: What keeps it running, if this run started it: when this ends, the server is gone.
     """
 
     api: str
     is_owned: bool
     auth: str = ""
+    watchdog: "subprocess.Popen[str] | None" = None
 
     @property
     def ui(self) -> str:
@@ -70,7 +72,7 @@ class LocalServer:
         api: Its address for programs.
         auth: `user:password`.
         pid: Number of its process.
-        started: When that process began, in seconds since 1970: a number may be given to another process later.
+        started: When that process began, see `_read_start_time`: a number may be given to another process later.
         is_kept: Whether it was left running.
         folder: Its folder.
     """
@@ -181,7 +183,7 @@ def open_prefect_server(*, keep: bool) -> Iterator[PrefectServer]:
             server = LocalServer(api_url, auth, watchdog.pid, _read_start_time(watchdog.pid), False, folder)
             server.write()
             with _environment(PREFECT_API_URL=api_url, PREFECT_API_AUTH_STRING=auth):
-                yield PrefectServer(api_url, is_owned=True, auth=auth)
+                yield PrefectServer(api_url, is_owned=True, auth=auth, watchdog=watchdog)
         finally:
             numbers = watchdog.communicate("keep" if keep and is_started else "")[0].split()
             if keep and is_started:
@@ -251,10 +253,14 @@ def _read_server(folder: Path) -> LocalServer | None:
 
 
 def _read_start_time(pid: int) -> float:
-    """When a process began, in seconds since 1970; 0 if there is none of this number."""
+    """When a process began, in a unit of the system; 0 if there is none of this number."""
     try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
+        process = psutil.Process(pid)
+        if not sys.platform.startswith("linux"):
+            return process.create_time()
+        # Since the machine's start: seconds since 1970 change when the clock is set.
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (psutil.Error, OSError):
         return 0.0
 
 

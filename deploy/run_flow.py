@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from deploy.interrupts import ignore_interrupts, make_inside_check, repeat_interrupt
+from deploy.interrupts import ServerLoss, ignore_interrupts, make_inside_check, repeat_interrupt
 from deploy.prefect_server import find_running_url, open_prefect_server
 from deploy.request_guard import is_loopback
 from interpdisc_core.archive.layout import refuse_if_not_writable
@@ -86,11 +86,21 @@ def run_flow(request: FlowRequest, console: Console) -> dict[str, Any]:
             # On a terminal only its user reads it; a log file may be open to others.
             sign_in = f"with {server.auth}" if console.is_terminal else "as `interpdisc show-ui` says"
             console.print(f"sign in there {sign_in}", style="dim", highlight=False)
+        loss = ServerLoss(server.watchdog)
         try:
-            result = _execute_flow(request, workers, console)
+            with loss:
+                result = _execute_flow(request, workers, console)
+        except (KeyboardInterrupt, RunFailedError):
+            if loss.is_lost:
+                raise RunFailedError(
+                    f"the Prefect server at {server.api} has ended, and could not be started again, so the run was "
+                    "stopped. Run the same command again to resume."
+                ) from None
+            raise
         finally:
-            with ignore_interrupts():
-                _drain_logs()
+            if not loss.is_lost:
+                with ignore_interrupts():
+                    _drain_logs()
     from interpdisc_core.progress import format_duration
 
     console.print(f"finished in {format_duration(time.monotonic() - start)}, server and workers included", style="dim")

@@ -18,7 +18,7 @@ import pytest
 
 from deploy import prefect_server
 from deploy.prefect_server import LocalServer, ServerError, get_servers_folder, open_prefect_server
-from tests.flows.conftest import CliRunner, list_picks, wait_until
+from tests.flows.conftest import CliRunner, have_ended, list_picks, wait_until
 
 
 def ask(
@@ -134,7 +134,7 @@ def test_a_kept_server_that_is_busy_stays_kept(tmp_path: Path, monkeypatch: pyte
     try:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
-            started = psutil.Process(sleeper.pid).create_time()
+            started = prefect_server._read_start_time(sleeper.pid)
             LocalServer(url, "a:b", sleeper.pid, started, True, folder).write()
             with pytest.raises(ServerError, match="stop-ui"), open_prefect_server(keep=False):
                 pass
@@ -211,3 +211,29 @@ def _find_processes(folder: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+@pytest.mark.slow
+def test_a_run_whose_server_cannot_be_started_again_stops_with_a_sentence(
+    interpdisc: CliRunner, tiles: tuple[Path, Path], tmp_path: Path, pixel_plan: Path
+) -> None:
+    """The watchdog is killed too: exit code 1, one sentence, nothing left running; the same command resumes."""
+    env = {"PREFECT_API_URL": "", "XDG_STATE_HOME": str(tmp_path / "state")}
+    arguments: list[str | Path] = [tiles[0], "--plan", pixel_plan, "--block", "10", "--workers", "1"]
+    job = interpdisc.start("discover", *arguments, "--archive", tmp_path / "archive", "--json", **env)
+    wait_until(lambda: any((tmp_path / "archive").glob("features/*/*/records/*.json")), 240)
+    descendants = job.list_descendants()
+    watchdogs = [p for p in descendants if "deploy.parent_watchdog" in p.cmdline()[3:4]]
+    servers = [p for p in descendants if "deploy.prefect_app" in p.cmdline()[3:4]]
+    for process in [*watchdogs, *servers]:
+        process.kill()
+    began = time.monotonic()
+    code, _, err = job.wait(300)
+    print(f"ended after {time.monotonic() - began:.0f} s")
+    assert code == 1, err
+    assert "has ended, and could not be started again" in err
+    assert "Run the same command again to resume" in err
+    assert "Traceback" not in err
+    assert len(err) < 4000, err
+    wait_until(lambda: have_ended(descendants), 60)
+    interpdisc.run_discover(*arguments, "--archive", tmp_path / "archive", **env)
