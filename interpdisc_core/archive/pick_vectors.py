@@ -112,6 +112,29 @@ def write_vectors(location: Location, first: int, vectors: npt.NDArray[np.float6
         open_vectors(location)[first : first + len(vectors)] = vectors
 
 
+def add_missing_vectors(location: Location, picks: int) -> FloatArray | None:
+    """Give an array of an earlier version, (…, 3, d), the row that it lacks, filled with NaN.
+
+    The digests in the state are then those of other vectors, until the caller writes the state; a selection that is killed in
+    between starts again.
+
+    Returns:
+        The vectors (picks, 4, d) of the first picks; None if nothing was missing.
+
+    Raises:
+        DamageError: If the vectors are not those that were written.
+    """
+    count, stored, dimension = open_vectors(location).shape
+    if stored == VECTORS_PER_PICK:
+        return None
+    vectors = np.pad(
+        load_vectors(location, picks), [(0, 0), (0, VECTORS_PER_PICK - stored), (0, 0)], constant_values=np.nan
+    )
+    create_vectors(location, count, dimension)
+    write_vectors(location, 0, vectors)
+    return vectors
+
+
 def resize_vectors(location: Location, picks: int) -> None:
     """Make the array hold exactly `picks` picks."""
     with translate_write_errors(location.url):

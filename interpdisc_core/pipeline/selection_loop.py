@@ -68,8 +68,8 @@ class SelectionCheckpoint:
             payload = self.location.read_checked_json(STATE_FILE)
             if payload["over"] != self.inputs_digest:
                 return None
-            count, *stored_shape = pick_vectors.open_vectors(self.location).shape
-            if count < len(payload["rows"]) or stored_shape != [pick_vectors.VECTORS_PER_PICK, dimension]:
+            count, _, stored_dimension = pick_vectors.open_vectors(self.location).shape
+            if count < len(payload["rows"]) or stored_dimension != dimension:
                 return None
             digests = pick_vectors.check_vectors(self.location)
             rows = np.searchsorted(self.numbers, payload["rows"])
@@ -86,6 +86,13 @@ class SelectionCheckpoint:
             return None
         log.info("selection resumes after pick %d", len(state.rows))
         return state
+
+    def add_missing_vectors(self, state: SelectionState) -> None:
+        """Bring the vectors of an earlier version to today's form, so that more picks can follow."""
+        vectors = pick_vectors.add_missing_vectors(self.location, len(state.rows))
+        if vectors is not None:
+            state.vector_digests = [digest_array(each) for each in vectors] if state.vector_digests else []
+            self.write(state, [])
 
     def write(self, state: SelectionState, unsaved_vectors: list[FloatArray]) -> None:
         """Write the vectors (4, d) of the latest picks, then the state that counts them."""
@@ -135,6 +142,8 @@ def extend_picks(
     """
     unsaved_vectors: list[FloatArray] = []
     unlearned_rows = list(state.rows)
+    if state.rows and len(state.rows) < target_count and not state.exhausted:
+        checkpoint.add_missing_vectors(state)
     while len(state.rows) < target_count and not state.exhausted:
         for row in unlearned_rows:
             learn(row)

@@ -255,10 +255,27 @@ def test_a_skipped_row_does_not_count_as_seen_and_an_absorbed_one_does() -> None
     prior = np.array([[0.0]])
     selection = FarthestFirst().open(values, prior)
     selection.skip(2)
-    assert selection.peek() == Choice(1, 100.0)
+    skipped = selection.peek()
     selection = FarthestFirst().open(values, prior)
     selection.absorb(2)
-    assert selection.peek() == Choice(3, 16.0)
+    absorbed = selection.peek()
+    assert skipped is not None
+    assert absorbed is not None
+    assert (skipped.row, skipped.score) == (1, 100.0)
+    assert (absorbed.row, absorbed.score) == (3, 16.0)
+
+
+def test_the_nearest_item_seen_is_what_is_expected() -> None:
+    """Of the prior, then of the rows learned; equal ones by who was seen first."""
+    values = np.array([[0.0], [10.0], [14.0], [4.0]])
+    selection, expected = FarthestFirst().open(values, np.array([[-1.0]])), list[tuple[int, float]]()
+    while (choice := selection.peek()) is not None:
+        assert choice.expected is not None
+        assert choice.residual is not None
+        assert choice.score == float(choice.residual @ choice.residual)
+        expected.append((choice.row, float(choice.expected[0])))
+        selection.learn(choice.row)
+    assert expected == [(2, -1.0), (3, -1.0), (1, 14.0), (0, -1.0)]
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
