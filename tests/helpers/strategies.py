@@ -22,8 +22,8 @@ from tests.helpers import literal_demud
 
 
 def examples(count: int) -> settings:
-    """For properties whose examples are slow: `count` examples, in CI three times as many."""
-    return settings(max_examples=3 * count if settings().derandomize else count)
+    """For properties whose examples are slow: `count` examples, in CI twice as many."""
+    return settings(max_examples=2 * count if settings().derandomize else count)
 
 
 METHODS = ("full", "incremental", "static")
