@@ -403,7 +403,8 @@ def test_a_training_uses_the_old_examples(interpdisc: CliRunner) -> None:
         # The model of ten codes has one direction that is only rounding, which is another one on each processor, and
         # residuals are what lies outside of the model, random ones too.
         rounded = {key for key in expected_scores if key.startswith("cosine")}
-        check_equal(result["scores"][name], {k: v for k, v in expected_scores.items() if k not in rounded}, NETWORK)
+        # Pictures after two epochs differ by what rounding grew to; that is 0.3 % of an error between two processors.
+        check_equal(result["scores"][name], {k: v for k, v in expected_scores.items() if k not in rounded}, 0.02)
         check_equal(result["scores"][name], {k: v for k, v in expected_scores.items() if k in rounded}, 0.1)
     now = modification_times(HOME / "training" / "examples")
     assert {path: now[path] for path in before} == before
